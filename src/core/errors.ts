@@ -1,0 +1,100 @@
+/**
+ * The closed set of the control API's errors: each code once, with its HTTP status and what it means. Codes are Cloudflare's
+ * where Cloudflare has one (wrangler branches on some of them); the messages are said where the error is thrown.
+ * A code that is not here cannot be thrown: `ApiError` takes only these.
+ */
+export const ERRORS = {
+  // Tokens and accounts
+  1000: { status: 401, meaning: 'The API token is unknown, revoked or expired (only on /user/tokens/verify).' },
+  6003: { status: 400, meaning: 'The Authorization header is malformed; error_chain has 6111.' },
+  6111: {
+    status: 400,
+    meaning: 'Format of the Authorization header: "Bearer <token>" is expected. Only in the chain of 6003.',
+  },
+  9106: { status: 400, meaning: 'There is no Authorization header.' },
+  9109: {
+    status: 403,
+    meaning: 'The account in the path is not the account of the token (or does not exist: same answer).',
+  },
+  10000: { status: 403, meaning: 'The API token is unknown, revoked or expired.' },
+
+  // Requests
+  7003: { status: 404, meaning: 'No such path in this API.' },
+  7001: { status: 405, meaning: 'The path exists, but not with this method.' },
+  10001: { status: 400, meaning: 'The body or a parameter is not valid; the message says which field and why.' },
+  10002: { status: 500, meaning: 'Something broke inside Selvedge; the log has the reason.' },
+  10003: { status: 413, meaning: 'The body is larger than this endpoint accepts.' },
+  10004: { status: 503, meaning: 'The machine that should answer does not (starting, or overloaded): try again.' },
+  10005: { status: 409, meaning: 'Other writers kept changing the same document: try again.' },
+
+  // Accounts, subdomains and zones
+  1061: { status: 400, meaning: 'The zone exists already, or overlaps with a zone that somebody else holds.' },
+  1003: { status: 400, meaning: 'Not a domain name that can be a zone here.' },
+  7000: { status: 404, meaning: 'No such zone.' },
+  10032: { status: 409, meaning: 'The subdomain belongs to another account.' },
+  10033: { status: 400, meaning: 'Not a DNS label that can be a subdomain.' },
+
+  // Scripts and uploads
+  10006: { status: 400, meaning: 'The upload cannot be read: not multipart, parts missing, metadata not valid.' },
+  10007: { status: 404, meaning: 'The Worker does not exist on this account.' },
+  10016: { status: 400, meaning: 'Not a valid name for a Worker.' },
+  10021: {
+    status: 400,
+    meaning: 'The script does not compile, throws at start, or is configured in a way that the runtime refuses.',
+  },
+  10027: { status: 413, meaning: 'The script is too large after compression.' },
+  10037: { status: 403, meaning: 'The account has the most Workers that it may have.' },
+  10039: { status: 400, meaning: 'limits in the metadata are above what this Selvedge allows.' },
+  10052: { status: 400, meaning: 'The binding is of a product that this Selvedge does not have, or of no known type.' },
+  10053: { status: 400, meaning: 'A binding name is used twice or is not valid.' },
+  10054: { status: 400, meaning: 'A variable or secret is too large.' },
+  10055: { status: 400, meaning: 'Too many variables or bindings.' },
+  10056: { status: 404, meaning: 'No binding (secret) of that name on the Worker.' },
+  10057: { status: 400, meaning: 'A binding of type inherit has nothing to inherit from.' },
+  10058: {
+    status: 400,
+    meaning: 'The feature (Durable Objects, containers, Python, tail Workers ...) does not exist here yet.',
+  },
+  10090: { status: 404, meaning: 'The service (Worker) does not exist on this account.' },
+  10143: { status: 400, meaning: 'A service binding names a Worker that does not exist on this account.' },
+  10144: { status: 400, meaning: 'A service binding names an entrypoint that its Worker does not export.' },
+
+  // Versions, deployments, secrets
+  10211: { status: 400, meaning: 'The deployment is not valid: one or two versions whose percentages add up to 100.' },
+  10212: { status: 404, meaning: 'The version or deployment does not exist on this Worker.' },
+  10215: {
+    status: 400,
+    meaning: 'The latest version is not deployed, so its settings or secrets cannot be edited in place.',
+  },
+  10220: {
+    status: 400,
+    meaning: 'Secrets have changed since the version that should be deployed; force=true deploys it anyhow.',
+  },
+  10222: { status: 404, meaning: 'The Worker has no version yet.' },
+
+  // Triggers
+  10009: { status: 404, meaning: 'No such route.' },
+  10020: { status: 409, meaning: 'The route belongs to another Worker.' },
+  10022: { status: 400, meaning: 'Not a valid route pattern.' },
+  10023: { status: 403, meaning: 'The zone has the most routes that it may have.' },
+  10072: { status: 403, meaning: 'The Worker has the most cron triggers that it may have.' },
+  10082: { status: 400, meaning: 'No zone of this account holds the host name.' },
+  10100: { status: 400, meaning: 'Not a valid cron expression.' },
+  100116: { status: 409, meaning: 'The host name is already the custom domain of another Worker.' },
+} as const satisfies Record<number, { status: number; meaning: string }>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** An error that the API answers as `{code, message}` with the status of its code. Never put secrets in `message`. */
+export class ApiError extends Error {
+  override name = 'ApiError';
+  readonly code: ErrorCode;
+  readonly status: (typeof ERRORS)[ErrorCode]['status'];
+  readonly chain: { code: ErrorCode; message: string }[];
+  constructor(code: ErrorCode, message: string, chain: { code: ErrorCode; message: string }[] = []) {
+    super(message);
+    this.code = code;
+    this.status = ERRORS[code].status;
+    this.chain = chain;
+  }
+}

@@ -1,0 +1,23 @@
+/** Keys of the ledger's documents. Parts never contain "/" except where they come last; ids are hex or UUIDs. */
+export const keys = {
+  account: (id: string) => `account/${id}`,
+  accounts: 'account/',
+  /** `subdomain` -> { accountId }: makes a subdomain unique. */
+  subdomain: (name: string) => `subdomain/${name}`,
+  token: (hash: string) => `token/${hash}`,
+  tokens: 'token/',
+  zone: (name: string) => `zone/${name}`,
+  zones: 'zone/',
+  /** Pattern last: one pattern belongs to one script. */
+  route: (zoneId: string, pattern: string) => `route/${zoneId}/${pattern}`,
+  routes: (zoneId?: string) => (zoneId ? `route/${zoneId}/` : 'route/'),
+  domain: (hostname: string) => `domain/${hostname}`,
+  domains: 'domain/',
+  script: (accountId: string, name: string) => `script/${accountId}/${name}`,
+  scripts: (accountId?: string) => (accountId ? `script/${accountId}/` : 'script/'),
+  version: (accountId: string, script: string, id: string) => `version/${accountId}/${script}/${id}`,
+  versions: (accountId?: string, script?: string) =>
+    accountId ? (script ? `version/${accountId}/${script}/` : `version/${accountId}/`) : 'version/',
+  deployment: (accountId: string, script: string, id: string) => `deployment/${accountId}/${script}/${id}`,
+  deployments: (accountId: string, script: string) => `deployment/${accountId}/${script}/`,
+};

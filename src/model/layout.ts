@@ -1,0 +1,25 @@
+/** Where things are in the data directory. Everything durable is here; nothing else is written. */
+import { join } from 'node:path';
+
+export function layout(dataDir: string) {
+  const at = (...parts: string[]) => join(dataDir, ...parts);
+  return {
+    /** SQLite, held exclusively while the machine runs: two `selvedge up` cannot share a directory. */
+    lock: at('lock.sqlite'),
+    ledger: at('ledger.sqlite'),
+    blobs: at('blobs'),
+    /** 32 bytes in hex, mode 0600: seals secrets. */
+    secretKey: at('secret.key'),
+    tls: at('tls'),
+    caCertificate: at('tls', 'ca.pem'),
+    caKey: at('tls', 'ca.key'),
+    hostCertificates: at('tls', 'hosts'),
+    usage: at('usage.sqlite'),
+    /** Compiled configs of versions, sealed; may be deleted at any time. */
+    compiled: at('compiled'),
+    /** What a person sources to make wrangler talk to this edge, mode 0600. */
+    wranglerEnv: at('wrangler.env'),
+    /** JSON of the running machine: pid, addresses, run directory. */
+    running: at('running.json'),
+  };
+}

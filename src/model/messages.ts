@@ -1,0 +1,150 @@
+/**
+ * What the processes say to each other over the Bus: subject -> message. "local." subjects stay on the machine.
+ *
+ *   core   --pop.inspect/applied/tail-->  supervisor
+ *   edge   --local.snapshot/wake/verdict/certificate-->  supervisor  --local.docs/isolates--> edge, data
+ *   supervisor --local.attach/detach--> data        edge, data --local.load/released--> supervisor
+ *   data, edge --tail.<account>.<script>--> core (tail sessions)
+ */
+import type { Deployment, EntrypointInfo, Version, VersionAssets } from './documents.ts';
+
+/** What edge and data processes need of the ledger: no secrets, no code. Made by `model/edge-docs.ts`. */
+export type EdgeDoc =
+  | { kind: 'account'; id: string; subdomain: string }
+  | {
+      kind: 'script';
+      accountId: string;
+      name: string;
+      workersDev: boolean;
+      previews: boolean;
+      deployment: Pick<Deployment, 'id' | 'versions'> | null;
+      aliases: Record<string, string>;
+    }
+  | {
+      kind: 'version';
+      id: string;
+      accountId: string;
+      script: string;
+      /** false: assets only, there is no process to ask. */
+      hasCode: boolean;
+      assets: VersionAssets | null;
+    }
+  | { kind: 'zone'; id: string; name: string; accountId: string }
+  | { kind: 'route'; id: string; zoneName: string; accountId: string; pattern: string; script: string | null }
+  | { kind: 'domain'; hostname: string; accountId: string; script: string };
+
+/** `key` is the ledger key; `doc: null` is a deletion. */
+export interface EdgeChange {
+  key: string;
+  doc: EdgeDoc | null;
+}
+
+/** One running process of a version. Paths are absolute unix socket paths. */
+export interface IsolateRef {
+  id: string;
+  /** HTTP to the default entrypoint. */
+  main: string;
+  /** Entrypoint name ("default" included) -> socket that speaks HTTP and Cap'n Proto RPC (service bindings). */
+  rpc: Record<string, string>;
+}
+
+/** The processes that take new requests of a version; empty: not running, ask with `local.wake`. Replaces what was known. */
+export interface IsolateSet {
+  versionId: string;
+  isolates: IsolateRef[];
+  /** Somebody tails the script: report requests that a killed process held. */
+  tailed: boolean;
+}
+
+/** Why a process ended. `exception`: crashed by itself. `drained`: replaced or evicted in order. */
+export type Verdict = 'exceededCpu' | 'exceededMemory' | 'exception' | 'drained' | 'unknown';
+
+/** `local.attach`: the data process opens the sockets of a new isolate process in `dir` before the process starts. */
+export interface Attach {
+  isolate: string;
+  /** Absolute path of the directory that the process sees as /s. Sockets made here must be usable by another uid (0666). */
+  dir: string;
+  accountId: string;
+  script: string;
+  versionId: string;
+  /** Files `svc-<index>.sock`: relays to the current process of another Worker of the same account. */
+  services: { socket: string; script: string; entrypoint: string }[];
+  assets: VersionAssets | null;
+  /** Subrequests that one request may make. */
+  subrequests: number;
+}
+
+/** As wrangler prints it (Cloudflare's trace item). Published on `tail.<accountId>.<script>`. */
+export interface TailEvent {
+  outcome: string;
+  scriptName: string;
+  scriptVersion: { id: string };
+  entrypoint?: string;
+  diagnosticsChannelEvents: unknown[];
+  exceptions: { name: string; message: string; stack?: string; timestamp: number }[];
+  logs: { message: unknown[]; level: string; timestamp: number }[];
+  eventTimestamp: number;
+  event: Record<string, unknown> | null;
+  cpuTime?: number;
+  wallTime?: number;
+  truncated: boolean;
+  executionModel: string;
+}
+
+export type InspectResult =
+  | { ok: true; startupTimeMs: number; handlers: string[]; entrypoints: EntrypointInfo[] }
+  /** `message`: what the runtime said, with file:line:column where there is one. */
+  | { ok: false; message: string };
+
+export interface IsolateStatus {
+  id: string;
+  pid: number;
+  accountId: string;
+  script: string;
+  versionId: string;
+  state: 'starting' | 'running' | 'draining';
+  cpuMs: number;
+  memoryBytes: number;
+  openRequests: number;
+  uptimeMs: number;
+}
+
+export interface PopStatus {
+  colo: string;
+  sequence: number;
+  sandbox: string;
+  zygotes: number;
+  processes: { name: string; pid: number; restarts: number }[];
+  isolates: IsolateStatus[];
+}
+
+/** Publications: subject -> message. */
+export interface Publications {
+  'local.docs': { changes: EdgeChange[] };
+  'local.isolates': IsolateSet;
+  /** Every 200 ms if something changed: per isolate process, requests open now and started since the last report. */
+  'local.load': { from: string; isolates: Record<string, { open: number; started: number }> };
+  /** `from` has no request left on a process that is no longer in its set. */
+  'local.released': { from: string; isolate: string };
+}
+
+/** Requests: subject -> [message, answer]. */
+export interface Requests {
+  /** First subscribe to local.docs and local.isolates, then ask: nothing is missed. */
+  'local.snapshot': [Record<string, never>, { changes: EdgeChange[]; isolates: IsolateSet[] }];
+  /** Starts a version that is not running; answers when it takes requests. Fails with a message. */
+  'local.wake': [{ versionId: string }, IsolateSet];
+  /** Why did this process drop my request? Answers at once or after the watchdog has decided (at most 500 ms). */
+  'local.verdict': [{ isolate: string }, { verdict: Verdict }];
+  /** PEM of a leaf certificate (with chain) and key for a host that is served here; null for others. */
+  'local.certificate': [{ serverName: string }, { cert: string; key: string } | null];
+  'local.attach': [Attach, Record<string, never>];
+  'local.detach': [{ isolate: string }, Record<string, never>];
+  /** Starts the script in a process of its own and tells what it exports, or why it does not start. */
+  'pop.inspect': [{ version: Version }, InspectResult];
+  /** Answers when this PoP has applied the ledger up to `sequence` and what it deploys takes requests. */
+  'pop.applied': [{ sequence: number }, Record<string, never>];
+  /** Turns tail events of a script on for `seconds` from now (0: off). Answers when new requests are traced. */
+  'pop.tail': [{ accountId: string; script: string; seconds: number }, Record<string, never>];
+  'pop.status': [Record<string, never>, PopStatus];
+}

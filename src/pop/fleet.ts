@@ -1,0 +1,250 @@
+/**
+ * All isolate processes of the PoP: which versions run, how many processes each has, and which go when memory is short.
+ * It acts on `Group`s; what a process does inside is `isolates/`. Edges and data process only ever see IsolateSets.
+ */
+import { availableParallelism } from 'node:os';
+import type { Version } from '../model/documents.ts';
+import { log, reason } from '../model/log.ts';
+import type { IsolateSet, IsolateStatus, Publications, Verdict } from '../model/messages.ts';
+import type { Bus } from '../state/bus.ts';
+import type { Follower } from './follower.ts';
+import { Group } from './group.ts';
+import type { Isolate, IsolateHost } from './isolates/host.ts';
+import { Load } from './load.ts';
+import { Retirement } from './retirement.ts';
+
+const TICK_MS = 250;
+/** A process that used more than this share of a core since the last tick is saturated. */
+const SATURATED = 0.85;
+/** Ticks in a row before a process is added, and before one is taken away. */
+const GROW_TICKS = 2;
+const SHRINK_TICKS = 120;
+/** How long ended processes are remembered, for edges that ask why a request was dropped. */
+const VERDICT_MEMORY_MS = 30_000;
+
+export interface FleetOptions {
+  host: IsolateHost;
+  bus: Bus;
+  follower: Follower;
+  memoryBudgetBytes: number;
+  /** Processes that one stateless version may have; the machine's cores by default. */
+  maxInstances?: number;
+  /** Names of the processes that send requests to isolates now. */
+  holders: () => string[];
+}
+
+export class Fleet {
+  readonly #options: FleetOptions;
+  readonly #groups = new Map<string, Group>();
+  readonly #retirement = new Retirement();
+  readonly #load = new Load();
+  /** Isolate id -> group, for load reports. */
+  readonly #byIsolate = new Map<string, Group>();
+  readonly #verdicts = new Map<string, { verdict: Verdict; until: number }>();
+  readonly #pressure = new Map<string, { cpuMs: number; hot: number; cold: number }>();
+  /** "account/script" -> time until which its requests are traced. */
+  readonly #tails = new Map<string, number>();
+  readonly #timer: NodeJS.Timeout;
+  readonly #maxInstances: number;
+  #closing = false;
+
+  constructor(options: FleetOptions) {
+    this.#options = options;
+    this.#maxInstances = options.maxInstances ?? availableParallelism();
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+    options.bus.subscribe('local.load', (message: Publications['local.load']) => this.#onLoad(message));
+    options.bus.subscribe('local.released', (message: Publications['local.released']) =>
+      this.#retirement.released(message.isolate, message.from),
+    );
+  }
+
+  /** A process of the version takes requests when this resolves. Throws what the runtime said when it does not start. */
+  async ensure(version: Version): Promise<IsolateSet> {
+    if (this.#closing) throw new Error('this machine is shutting down');
+    let group = this.#groups.get(version.id);
+    if (!group) {
+      group = this.#createGroup(version);
+      this.#groups.set(version.id, group);
+    }
+    await group.ensure();
+    return group.set();
+  }
+
+  /** The version gets no more requests by its deployment; previews start it again when asked for. */
+  retire(versionId: string): void {
+    this.#groups.get(versionId)?.close();
+    this.#groups.delete(versionId);
+  }
+
+  /** Runs one cron event on the version. */
+  async scheduled(version: Version, cron: string, timeMs: number): Promise<{ outcome: string }> {
+    await this.ensure(version);
+    const isolate = this.#groups.get(version.id)?.live[0];
+    if (!isolate) throw new Error('the process ended before the event reached it');
+    return isolate.scheduled(cron, timeMs);
+  }
+
+  /** Turns tracing of a script on for `seconds`, or off. Resolves when new requests are traced. */
+  async trace(accountId: string, script: string, seconds: number): Promise<void> {
+    const name = `${accountId}/${script}`;
+    if (seconds > 0) this.#tails.set(name, Date.now() + seconds * 1000);
+    else this.#tails.delete(name);
+    await this.#applyTails(name);
+  }
+
+  /** Why a process ended; waits for the watchdog if it has not decided. */
+  async verdict(isolateId: string): Promise<Verdict> {
+    const known = this.#verdicts.get(isolateId);
+    if (known) return known.verdict;
+    for (const isolate of this.#options.host.isolates()) if (isolate.ref.id === isolateId) return isolate.verdict();
+    return 'unknown';
+  }
+
+  holderGone(name: string): void {
+    this.#retirement.holderGone(name);
+    this.#load.reporterGone(name);
+  }
+
+  sets(): IsolateSet[] {
+    return [...this.#groups.values()].map((group) => group.set());
+  }
+
+  status(): IsolateStatus[] {
+    const leaving = new Set(this.#retirement.isolates());
+    return [...this.#options.host.isolates()].map((isolate) => ({
+      id: isolate.ref.id,
+      pid: isolate.pid,
+      accountId: isolate.version.accountId,
+      script: isolate.version.script,
+      versionId: isolate.version.id,
+      state: leaving.has(isolate) ? ('draining' as const) : ('running' as const),
+      cpuMs: isolate.cpuMs,
+      memoryBytes: isolate.memoryBytes,
+      openRequests: this.#load.open(isolate.ref.id),
+      uptimeMs: Date.now() - isolate.startedAt,
+    }));
+  }
+
+  close(): void {
+    this.#closing = true;
+    clearInterval(this.#timer);
+  }
+
+  #createGroup(version: Version): Group {
+    const group = new Group(version, this.#options.host, {
+      changed: (set) => {
+        for (const isolate of group.live) this.#watch(isolate, group);
+        this.#options.bus.publish('local.isolates', set);
+      },
+      retire: (isolate) => this.#retirement.add(isolate, this.#options.holders()),
+      died: (dead) => this.#replace(dead),
+    });
+    group.tailed = this.#isTailed(`${version.accountId}/${version.script}`);
+    return group;
+  }
+
+  /** Remembers a new process until some time after its end. */
+  #watch(isolate: Isolate, group: Group): void {
+    const { id } = isolate.ref;
+    if (this.#byIsolate.has(id)) return;
+    this.#byIsolate.set(id, group);
+    isolate.once('exit', (verdict: Verdict) => {
+      this.#verdicts.set(id, { verdict, until: Date.now() + VERDICT_MEMORY_MS });
+      this.#byIsolate.delete(id);
+      this.#pressure.delete(id);
+      this.#load.forget(id);
+    });
+  }
+
+  /** A process died: a version that is deployed is started again at once, others when they are asked for. */
+  #replace(group: Group): void {
+    if (this.#closing || this.#groups.get(group.version.id) !== group) return;
+    if (group.live.length > 0 || !this.#options.follower.isDeployed(group.version)) return;
+    group.ensure().catch((error: unknown) => {
+      log('warn', 'a Worker does not start again', { version: group.version.id, error: reason(error) });
+    });
+  }
+
+  #onLoad(message: Publications['local.load']): void {
+    const now = Date.now();
+    this.#load.report(message, (isolateId) => {
+      const group = this.#byIsolate.get(isolateId);
+      if (group) group.lastUsedMs = now;
+    });
+  }
+
+  #tick(): void {
+    const now = Date.now();
+    for (const [id, { until }] of this.#verdicts) if (until < now) this.#verdicts.delete(id);
+    for (const [name, until] of this.#tails) {
+      if (until >= now) continue;
+      this.#tails.delete(name);
+      this.#applyTails(name).catch((error: unknown) => log('warn', 'tail not ended', { name, error: reason(error) }));
+    }
+    for (const group of this.#groups.values()) this.#scale(group);
+    this.#evict();
+  }
+
+  /** More processes while all are saturated or stuck and requests wait; fewer after a calm half minute. */
+  #scale(group: Group): void {
+    let saturated = 0;
+    let coldest = 0;
+    for (const isolate of group.live) {
+      const open = this.#load.open(isolate.ref.id);
+      isolate.active = open > 0;
+      const pressure = this.#pressure.get(isolate.ref.id) ?? { cpuMs: isolate.cpuMs, hot: 0, cold: 0 };
+      const share = (isolate.cpuMs - pressure.cpuMs) / TICK_MS;
+      const hot = open > 1 && (isolate.busy || share > SATURATED);
+      pressure.cpuMs = isolate.cpuMs;
+      pressure.hot = hot ? pressure.hot + 1 : 0;
+      pressure.cold = share < SATURATED / 2 ? pressure.cold + 1 : 0;
+      this.#pressure.set(isolate.ref.id, pressure);
+      if (pressure.hot >= GROW_TICKS) saturated++;
+      coldest = Math.max(coldest, pressure.cold);
+    }
+    const count = group.live.length;
+    if (count > 0 && saturated === count && count < this.#maxInstances && !group.isStarting) {
+      group.grow().catch((error: unknown) => log('warn', 'no further process', { error: reason(error) }));
+    } else if (count > 1 && coldest >= SHRINK_TICKS) {
+      const isolate = group.live.findLast((each) => (this.#pressure.get(each.ref.id)?.cold ?? 0) >= SHRINK_TICKS);
+      if (isolate) group.shrink(isolate);
+    }
+  }
+
+  /** Above the memory budget: first what only lingers, then versions that were used longest ago and hold no request. */
+  #evict(): void {
+    let excess = -this.#options.memoryBudgetBytes;
+    for (const isolate of this.#options.host.isolates()) excess += isolate.memoryBytes;
+    while (excess > 0) {
+      const lingering = this.#retirement.stopOneLingering();
+      if (lingering) {
+        excess -= lingering.memoryBytes;
+        continue;
+      }
+      const group = this.#leastRecentlyUsed();
+      if (!group) return;
+      for (const isolate of group.live) excess -= isolate.memoryBytes;
+      group.stop();
+    }
+  }
+
+  #leastRecentlyUsed(): Group | undefined {
+    let oldest: Group | undefined;
+    for (const group of this.#groups.values()) {
+      if (group.live.length === 0 || group.isStarting) continue;
+      if (group.live.some(({ ref }) => this.#load.open(ref.id) > 0)) continue;
+      if (!oldest || group.lastUsedMs < oldest.lastUsedMs) oldest = group;
+    }
+    return oldest;
+  }
+
+  #isTailed(name: string): boolean {
+    return (this.#tails.get(name) ?? 0) > Date.now();
+  }
+
+  async #applyTails(name: string): Promise<void> {
+    const tailed = this.#isTailed(name);
+    const groups = [...this.#groups.values()].filter((g) => `${g.version.accountId}/${g.version.script}` === name);
+    await Promise.all(groups.map((group) => group.trace(tailed)));
+  }
+}

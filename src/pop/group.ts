@@ -1,0 +1,137 @@
+/**
+ * The processes of one Worker version: starting the first, adding more under load, replacing those that die, rolling all to
+ * another specification. What happens to a process after it left its group is `retirement.ts`.
+ */
+import type { Version } from '../model/documents.ts';
+import type { IsolateSet } from '../model/messages.ts';
+import type { Isolate, IsolateHost } from './isolates/host.ts';
+
+/** After this many deaths within the window a version pauses before it is started again. */
+const CRASH_WINDOW_MS = 10_000;
+const CRASHES_WITHOUT_PAUSE = 10;
+const CRASH_PAUSE_MS = 1_000;
+
+export interface GroupEvents {
+  /** The processes that take requests changed: tell the edges. */
+  changed(set: IsolateSet): void;
+  /** A process takes no more requests and can go when its last one is done. */
+  retire(isolate: Isolate): void;
+  /** A process ended by itself or by the watchdog. `replace`: start another. */
+  died(group: Group): void;
+}
+
+export class Group {
+  readonly version: Version;
+  readonly live: Isolate[] = [];
+  lastUsedMs = Date.now();
+  tailed = false;
+  readonly #host: IsolateHost;
+  readonly #events: GroupEvents;
+  #starting: Promise<void> | null = null;
+  #crashes: number[] = [];
+  #closed = false;
+
+  constructor(version: Version, host: IsolateHost, events: GroupEvents) {
+    this.version = version;
+    this.#host = host;
+    this.#events = events;
+  }
+
+  set(): IsolateSet {
+    return { versionId: this.version.id, isolates: this.live.map((isolate) => isolate.ref), tailed: this.tailed };
+  }
+
+  get isStarting(): boolean {
+    return this.#starting !== null;
+  }
+
+  /** At least one process takes requests when this resolves. Throws what the runtime said. */
+  async ensure(): Promise<void> {
+    if (this.live.length > 0) return;
+    this.#starting ??= this.#startFirst().finally(() => {
+      this.#starting = null;
+    });
+    await this.#starting;
+  }
+
+  /** One process more. */
+  async grow(): Promise<void> {
+    if (this.#starting) return;
+    this.#starting = this.#startOne().finally(() => {
+      this.#starting = null;
+    });
+    await this.#starting;
+  }
+
+  /** One process less; the least busy goes when its requests are done. */
+  shrink(isolate: Isolate): void {
+    this.#remove(isolate);
+    this.#events.changed(this.set());
+    this.#events.retire(isolate);
+  }
+
+  /** For good: also a process that is just starting goes. */
+  close(): void {
+    this.#closed = true;
+    this.stop();
+  }
+
+  /** No process takes requests any more, until `ensure` is called again. */
+  stop(): void {
+    const leaving = this.live.splice(0);
+    if (leaving.length === 0) return;
+    this.#events.changed(this.set());
+    for (const isolate of leaving) this.#events.retire(isolate);
+  }
+
+  /** Replaces all processes by one that is traced (or no longer is) without a gap. */
+  async trace(tailed: boolean): Promise<void> {
+    if (this.tailed === tailed) return;
+    this.tailed = tailed;
+    if (this.live.length === 0 && !this.#starting) return;
+    await this.#starting?.catch(() => undefined);
+    const old = this.live.filter((isolate) => isolate.tailed !== tailed);
+    await this.#startOne();
+    for (const isolate of old) this.#remove(isolate);
+    this.#events.changed(this.set());
+    for (const isolate of old) this.#events.retire(isolate);
+  }
+
+  async #startFirst(): Promise<void> {
+    const now = Date.now();
+    this.#crashes = this.#crashes.filter((time) => now - time < CRASH_WINDOW_MS);
+    if (this.#crashes.length > CRASHES_WITHOUT_PAUSE) {
+      await new Promise((resolve) => setTimeout(resolve, CRASH_PAUSE_MS));
+    }
+    await this.#startOne();
+  }
+
+  async #startOne(): Promise<void> {
+    const entrypoints = this.version.entrypoints.filter(({ kind }) => kind === 'worker' || kind === 'object');
+    const isolate = await this.#host.start({
+      version: this.version,
+      tailed: this.tailed,
+      entrypoints: entrypoints.map(({ name }) => name),
+    });
+    if (this.#closed) {
+      this.#events.retire(isolate);
+      throw new Error('the version was replaced while it started');
+    }
+    this.live.push(isolate);
+    this.lastUsedMs = Date.now();
+    isolate.once('exit', () => {
+      if (!this.#remove(isolate)) return;
+      this.#crashes.push(Date.now());
+      this.#events.changed(this.set());
+      this.#events.died(this);
+    });
+    this.#events.changed(this.set());
+  }
+
+  #remove(isolate: Isolate): boolean {
+    const index = this.live.indexOf(isolate);
+    if (index < 0) return false;
+    this.live.splice(index, 1);
+    return true;
+  }
+}

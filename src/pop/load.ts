@@ -1,0 +1,38 @@
+/** How busy each isolate process is, from the reports of edges and data process (`local.load`). */
+import type { Publications } from '../model/messages.ts';
+
+export class Load {
+  /** Isolate id -> name of the reporting process -> requests open there. */
+  readonly #open = new Map<string, Map<string, number>>();
+
+  /** Takes a report; calls `used` for each isolate that got or holds a request. */
+  report(message: Publications['local.load'], used: (isolateId: string) => void): void {
+    for (const [isolateId, { open, started }] of Object.entries(message.isolates)) {
+      let byProcess = this.#open.get(isolateId);
+      if (!byProcess) {
+        byProcess = new Map();
+        this.#open.set(isolateId, byProcess);
+      }
+      if (open === 0) byProcess.delete(message.from);
+      else byProcess.set(message.from, open);
+      if (open > 0 || started > 0) used(isolateId);
+    }
+  }
+
+  /** Requests open on a process, over all reporters. */
+  open(isolateId: string): number {
+    let sum = 0;
+    for (const count of this.#open.get(isolateId)?.values() ?? []) sum += count;
+    return sum;
+  }
+
+  /** The isolate ended. */
+  forget(isolateId: string): void {
+    this.#open.delete(isolateId);
+  }
+
+  /** A reporter died, and its requests with it. */
+  reporterGone(name: string): void {
+    for (const byProcess of this.#open.values()) byProcess.delete(name);
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The supervisor: follows the ledger, keeps the PoP's isolate processes as the deployments say, watches the Node processes, and
+ * answers what they ask over the bus. It does no request work, so it is never too busy to watch.
+ *
+ * A deploy's way here: ledger change -> follower -> new version started (fleet) -> edges told -> old version retired.
+ */
+import { layout } from '../model/layout.ts';
+import { log, reason } from '../model/log.ts';
+import type { Attach, PopStatus, Requests } from '../model/messages.ts';
+import type { Settings } from '../model/settings.ts';
+import { pickVersion } from '../model/traffic.ts';
+import { openFileBlobs } from '../state/file-blobs.ts';
+import { createHub } from '../state/local-bus.ts';
+import { openSqliteLedger } from '../state/sqlite-ledger.ts';
+import { openUsage } from '../state/usage.ts';
+import { openVault } from '../state/vault.ts';
+import { Applier } from './applier.ts';
+import { openCertificates } from './certificates.ts';
+import { Children } from './children.ts';
+import { Fleet } from './fleet.ts';
+import { Follower } from './follower.ts';
+import { createIsolateHost } from './isolates/host.ts';
+import { Scheduler } from './scheduler.ts';
+
+const EDGE_DRAIN_MS = 12_000;
+const OTHERS_DRAIN_MS = 5_000;
+const ATTACH_TIMEOUT_MS = 5_000;
+/** Versions started at the same time when the machine starts. */
+const WARM_CONCURRENCY = 2;
+
+export interface Pop {
+  /** The sandbox level in use: 'bubblewrap', 'namespaces' or 'plain'. */
+  readonly sandbox: string;
+  /** Drains and stops everything; what was acknowledged is on disk. */
+  close(): Promise<void>;
+}
+
+/** Starts core, data, edges and the deployed Workers. Throws one clear sentence if a part does not start. */
+export async function startPop(settings: Settings): Promise<Pop> {
+  const paths = layout(settings.dataDir);
+  const ledger = openSqliteLedger(paths.ledger);
+  const blobs = await openFileBlobs(paths.blobs);
+  const vault = openVault(paths.secretKey);
+  const usage = openUsage(paths.usage);
+  const certificates = await openCertificates(settings.dataDir);
+  const hub = createHub();
+  const follower = new Follower();
+  const attached = new Map<string, Attach>();
+
+  const host = await createIsolateHost({
+    runDir: settings.runDir,
+    cacheDir: paths.compiled,
+    blobs,
+    vault,
+    zygotes: settings.zygotes,
+    sandbox: settings.sandbox,
+    attach: async (attach) => {
+      attached.set(attach.isolate, attach);
+      await hub.request('local.attach', attach, { timeoutMs: ATTACH_TIMEOUT_MS });
+    },
+    detach: async (isolate) => {
+      attached.delete(isolate);
+      await hub.request('local.detach', { isolate });
+    },
+    onUsage: (version, cpuMs) => usage.add(version.accountId, version.script, cpuMs),
+  });
+
+  const children = new Children(settings, hub, {
+    onReady: async (name, restarted) => {
+      if (name !== 'data' || !restarted) return;
+      // The sockets of the running isolates went with the old process.
+      for (const attach of attached.values()) {
+        await hub.request('local.attach', attach, { timeoutMs: ATTACH_TIMEOUT_MS }).catch((error: unknown) => {
+          log('error', 'an isolate process could not be attached again', { error: reason(error) });
+        });
+      }
+    },
+    onExit: (name) => fleet.holderGone(name),
+  });
+  const fleet = new Fleet({
+    host,
+    bus: hub,
+    follower,
+    memoryBudgetBytes: settings.isolateMemoryMb * 1024 * 1024,
+    maxInstances: settings.maxInstances,
+    holders: () => children.names().filter((name) => name !== 'core'),
+  });
+  const scheduler = new Scheduler(async (script, cron, timeMs) => {
+    const versionId = pickVersion(script.deployment?.versions ?? []);
+    const version = versionId ? follower.versions.get(versionId) : undefined;
+    if (version && version.modules.length > 0) await fleet.scheduled(version, cron, timeMs);
+  });
+
+  const applier = new Applier(follower, fleet, scheduler, (changes) => hub.publish('local.docs', { changes }));
+
+  answer('local.snapshot', () => ({ changes: [...follower.docs.values()], isolates: fleet.sets() }));
+  answer('local.wake', async ({ versionId }) => {
+    const version = follower.versions.get(versionId);
+    if (!version || version.modules.length === 0) throw new Error(`version ${versionId} has no code to run`);
+    return fleet.ensure(version);
+  });
+  answer('local.verdict', async ({ isolate }) => ({ verdict: await fleet.verdict(isolate) }));
+  answer('local.certificate', async ({ serverName }) => certificates.issue(serverName));
+  answer('pop.inspect', ({ version }) => host.inspect(version));
+  answer('pop.applied', async ({ sequence }) => {
+    await applier.applied(sequence);
+    return {};
+  });
+  answer('pop.tail', async ({ accountId, script, seconds }) => {
+    await fleet.trace(accountId, script, seconds);
+    return {};
+  });
+  answer('pop.status', () => status());
+
+  function answer<S extends keyof Requests>(
+    subject: S,
+    handler: (message: Requests[S][0]) => Requests[S][1] | Promise<Requests[S][1]>,
+  ): void {
+    hub.respond(subject, handler);
+  }
+
+  function status(): PopStatus {
+    return {
+      colo: settings.colo,
+      sequence: follower.sequence,
+      sandbox: host.sandbox,
+      zygotes: host.zygoteCount(),
+      processes: children.list().map(({ name, pid, restarts }) => ({ name, pid, restarts })),
+      isolates: fleet.status(),
+    };
+  }
+
+  await applier.load(ledger);
+  await children.start('data', 'data/process.ts');
+  const edges = Array.from({ length: settings.edges }, (_, index) => `edge-${index}`);
+  await Promise.all([
+    children.start('core', 'core/process.ts'),
+    ...edges.map((name) => children.start(name, 'edge/process.ts')),
+  ]);
+  const stopWatching = ledger.watch(follower.sequence, (changes) => applier.apply(changes));
+  void applier.warm(WARM_CONCURRENCY);
+
+  return {
+    sandbox: host.sandbox,
+    async close() {
+      scheduler.close();
+      await children.stop([...edges, 'core'], EDGE_DRAIN_MS);
+      stopWatching();
+      fleet.close();
+      await host.close();
+      await children.stop(['data'], OTHERS_DRAIN_MS);
+      usage.close();
+      await hub.close();
+      await blobs.close();
+      await ledger.close();
+    },
+  };
+}

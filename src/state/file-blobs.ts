@@ -1,0 +1,130 @@
+/** The embedded Blobs: one file per blob, in 256 folders by the first two hex digits of its hash. */
+import { createHash, randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable, Transform } from 'node:stream';
+import { BlobCorrupted, type Blobs } from './blobs.ts';
+
+/** A file that nobody wrote to for this long is not being written. */
+const ABANDONED_MS = 3_600_000;
+
+/** Opens or creates the store in `directory`. `path` gives the file of a blob, for readers on the same machine. */
+export async function openFileBlobs(directory: string): Promise<Blobs & { path(hash: string): string }> {
+  const incoming = join(directory, 'incoming');
+  await mkdir(incoming, { recursive: true, mode: 0o700 });
+  await removeAbandoned(incoming);
+
+  function path(hash: string): string {
+    // The hash becomes a file name: nothing but a hash may.
+    if (!/^[0-9a-f]{64}$/.test(hash)) throw new TypeError(`not a blob's hash: ${JSON.stringify(hash)}`);
+    return join(directory, hash.slice(0, 2), hash);
+  }
+
+  async function size(hash: string): Promise<number | null> {
+    try {
+      return (await stat(path(hash))).size;
+    } catch (error) {
+      if (isAbsent(error)) return null;
+      throw error;
+    }
+  }
+
+  return {
+    path,
+    size,
+
+    async put(content) {
+      const temporary = join(incoming, randomUUID());
+      const file = await open(temporary, 'wx', 0o600);
+      try {
+        const { hash, sizeBytes } = await write(file, content);
+        await file.sync();
+        await file.close();
+        const target = path(hash);
+        await mkdir(join(target, '..'), { recursive: true, mode: 0o700 });
+        await rename(temporary, target);
+        await syncDirectory(join(target, '..'));
+        return { hash, sizeBytes };
+      } catch (error) {
+        await file.close().catch(() => undefined);
+        await rm(temporary, { force: true });
+        throw error;
+      }
+    },
+
+    async get(hash) {
+      try {
+        const bytes = await readFile(path(hash));
+        if (createHash('sha256').update(bytes).digest('hex') !== hash) throw corrupted(hash);
+        return bytes;
+      } catch (error) {
+        if (isAbsent(error)) return null;
+        throw error;
+      }
+    },
+
+    async stream(hash, range) {
+      if ((await size(hash)) === null) return null;
+      if (range) return createReadStream(path(hash), range);
+      const digest = createHash('sha256');
+      const check = new Transform({
+        transform(chunk, _encoding, done) {
+          digest.update(chunk);
+          done(null, chunk);
+        },
+        flush(done) {
+          done(digest.digest('hex') === hash ? null : corrupted(hash));
+        },
+      });
+      const source = createReadStream(path(hash));
+      source.on('error', (error) => check.destroy(error));
+      check.on('close', () => source.destroy());
+      return source.pipe(check);
+    },
+
+    async delete(hash) {
+      await rm(path(hash), { force: true });
+    },
+
+    async close() {},
+  };
+}
+
+/** Removes what was being written when a process was killed; other processes may be writing newer files now. */
+async function removeAbandoned(incoming: string): Promise<void> {
+  for (const name of await readdir(incoming)) {
+    const info = await stat(join(incoming, name)).catch(() => null);
+    if (info && Date.now() - info.mtimeMs > ABANDONED_MS) await rm(join(incoming, name), { force: true });
+  }
+}
+
+async function write(file: FileHandle, content: Uint8Array | Readable): Promise<{ hash: string; sizeBytes: number }> {
+  const digest = createHash('sha256');
+  let sizeBytes = 0;
+  for await (const chunk of content instanceof Readable ? content : [content]) {
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : (chunk as Uint8Array);
+    digest.update(bytes);
+    sizeBytes += bytes.byteLength;
+    await file.writeFile(bytes);
+  }
+  return { hash: digest.digest('hex'), sizeBytes };
+}
+
+/** A renamed file is durable when its directory is. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function isAbsent(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}
+
+function corrupted(hash: string): BlobCorrupted {
+  return new BlobCorrupted(`blob ${hash} does not have the content of its name: the disk or somebody changed it`);
+}

@@ -1,0 +1,105 @@
+/** What every driver of Ledger has to do. Called by the driver's own test file. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { type Change, type Ledger, MAX_DOCUMENT_BYTES, RevisionConflict } from './ledger.ts';
+
+/** `open` gives a fresh, empty ledger, and another handle to the same one, as another process would have. */
+export function ledgerConformance(name: string, open: () => Promise<{ ledger: Ledger; again: () => Promise<Ledger> }>): void {
+  describe(`${name} as a Ledger`, () => {
+    it('gives back what was put, with a rising revision', async () => {
+      const { ledger } = await open();
+      const first = await ledger.put('a/1', { n: 1 });
+      const second = await ledger.put('a/1', { n: 2, text: 'grüße' });
+      assert.ok(second > first);
+      assert.deepEqual(await ledger.get('a/1'), { key: 'a/1', value: { n: 2, text: 'grüße' }, revision: second });
+      assert.equal(await ledger.sequence(), second);
+      assert.equal(await ledger.get('a/2'), null);
+    });
+
+    it('writes only over the revision that was expected', async () => {
+      const { ledger } = await open();
+      const revision = await ledger.put('a', 1, 0);
+      await assert.rejects(ledger.put('a', 2, 0), RevisionConflict);
+      await assert.rejects(ledger.put('a', 2, revision + 1), RevisionConflict);
+      await assert.rejects(ledger.delete('a', revision + 1), RevisionConflict);
+      await ledger.put('a', 2, revision);
+      assert.equal((await ledger.get('a'))?.value, 2);
+    });
+
+    it('lets one of many writers win who read the same revision', async () => {
+      const { ledger } = await open();
+      const revision = await ledger.put('a', 0);
+      const results = await Promise.allSettled(Array.from({ length: 20 }, (_, i) => ledger.put('a', i, revision)));
+      assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
+    });
+
+    it('forgets what was deleted and lets it be created again', async () => {
+      const { ledger } = await open();
+      await ledger.put('a', 1);
+      await ledger.delete('a');
+      await ledger.delete('a');
+      assert.equal(await ledger.get('a'), null);
+      assert.deepEqual(await ledger.list(''), []);
+      await ledger.put('a', 2, 0);
+      assert.equal((await ledger.get('a'))?.value, 2);
+    });
+
+    it('lists by prefix in order of keys, in pages', async () => {
+      const { ledger } = await open();
+      for (const key of ['b/2', 'a/1', 'b/10', 'b/1', 'b', 'b0', 'b/ü', 'c/1']) await ledger.put(key, key);
+      const all = (await ledger.list('b/')).map(({ key }) => key);
+      assert.deepEqual(all, ['b/1', 'b/10', 'b/2', 'b/ü']);
+      const page = await ledger.list('b/', { limit: 2 });
+      const next = await ledger.list('b/', { after: page.at(-1)!.key });
+      assert.deepEqual([...page, ...next].map(({ key }) => key), all);
+    });
+
+    it('refuses documents that are too large or nothing', async () => {
+      const { ledger } = await open();
+      await assert.rejects(ledger.put('a', 'x'.repeat(MAX_DOCUMENT_BYTES)), RangeError);
+      await assert.rejects(ledger.put('a', null), TypeError);
+      assert.equal(await ledger.get('a'), null);
+    });
+
+    it('tells a follower of all that was written before and after, in order, once', async () => {
+      const { ledger } = await open();
+      await ledger.put('a', 1);
+      const from = await ledger.put('b', 1);
+      await ledger.put('c', 1);
+      const seen: Change[] = [];
+      const done = Promise.withResolvers<void>();
+      const stop = ledger.watch(from, (changes) => {
+        seen.push(...changes);
+        if (seen.some(({ key }) => key === 'end')) done.resolve();
+      });
+      await ledger.put('d', 1);
+      await ledger.delete('a');
+      await ledger.put('end', 1);
+      await done.promise;
+      stop();
+      assert.deepEqual(seen.map(({ key, value }) => [key, value]), [['c', 1], ['d', 1], ['a', null], ['end', 1]]);
+      const sequences = seen.map(({ sequence }) => sequence);
+      assert.deepEqual(sequences, [...new Set(sequences)].sort((a, b) => a - b));
+    });
+
+    it('tells a follower of the writes of other processes', async () => {
+      const { ledger, again } = await open();
+      const other = await again();
+      const seen = Promise.withResolvers<unknown>();
+      const stop = ledger.watch(await ledger.sequence(), ([change]) => seen.resolve(change?.value));
+      await other.put('a', 'from the other one');
+      assert.equal(await seen.promise, 'from the other one');
+      stop();
+      await other.close();
+    });
+
+    it('has everything that was acknowledged when it is opened again', async () => {
+      const { ledger, again } = await open();
+      for (let i = 0; i < 50; i++) await ledger.put(`k/${i}`, i);
+      await ledger.close();
+      const reopened = await again();
+      assert.equal((await reopened.list('k/')).length, 50);
+      await reopened.close();
+    });
+  });
+}

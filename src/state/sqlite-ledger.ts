@@ -1,0 +1,237 @@
+/**
+ * The embedded Ledger: one SQLite file in WAL mode with a row per key. A row keeps only the newest write; a deletion stays as a
+ * tombstone, so that a follower learns of it however long it was away. Several processes open the same file.
+ */
+import { type FSWatcher, watch as watchFile } from 'node:fs';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { type Change, type Entry, type Ledger, MAX_DOCUMENT_BYTES, RevisionConflict } from './ledger.ts';
+import { DamagedState } from './damaged.ts';
+
+/** Fallback for writes of other processes when the file system does not tell of them. */
+const POLL_MS = 100;
+const BUSY_TIMEOUT_MS = 5_000;
+const SCHEMA_VERSION = 1;
+
+const SCHEMA = `
+  CREATE TABLE documents (
+    key TEXT PRIMARY KEY,
+    value TEXT,
+    sequence INTEGER NOT NULL UNIQUE
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE counter (id INTEGER PRIMARY KEY CHECK (id = 1), sequence INTEGER NOT NULL) STRICT;
+  INSERT INTO counter VALUES (1, 0);
+`;
+
+interface Row {
+  key: string;
+  value: string | null;
+  sequence: number;
+}
+
+interface Watcher {
+  position: number;
+  handler: (changes: Change[]) => void | Promise<void>;
+  running: boolean;
+  stopped: boolean;
+}
+
+/** Opens or creates the ledger at `path`. Throws DamagedState with one clear sentence if the file is not a sound ledger. */
+export function openSqliteLedger(path: string): SqliteLedger {
+  return new SqliteLedger(path);
+}
+
+export class SqliteLedger implements Ledger {
+  readonly #db: DatabaseSync;
+  readonly #path: string;
+  readonly #watchers = new Set<Watcher>();
+  readonly #statements: Record<'get' | 'list' | 'changes' | 'sequence' | 'bump' | 'write' | 'dataVersion', StatementSync>;
+  #fileWatcher: FSWatcher | null = null;
+  #poll: NodeJS.Timeout | null = null;
+  #dataVersion: unknown;
+
+  constructor(path: string) {
+    this.#path = path;
+    try {
+      this.#db = new DatabaseSync(path);
+      this.#db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;`);
+      this.#createOrCheck();
+    } catch (error) {
+      if (error instanceof DamagedState) throw error;
+      throw new DamagedState(path, error instanceof Error ? error.message : String(error));
+    }
+    const prepare = (sql: string) => this.#db.prepare(sql);
+    this.#statements = {
+      get: prepare('SELECT key, value, sequence FROM documents WHERE key = ?'),
+      // A prefix is a range of keys: from itself to itself with the last code point raised.
+      list: prepare(
+        `SELECT key, value, sequence FROM documents WHERE key >= ? AND key < ? AND key > ? AND value IS NOT NULL
+         ORDER BY key LIMIT ?`,
+      ),
+      changes: prepare('SELECT key, value, sequence FROM documents WHERE sequence > ? ORDER BY sequence LIMIT 1000'),
+      sequence: prepare('SELECT sequence FROM counter'),
+      bump: prepare('UPDATE counter SET sequence = sequence + 1 RETURNING sequence'),
+      write: prepare('INSERT OR REPLACE INTO documents (key, value, sequence) VALUES (?, ?, ?)'),
+      dataVersion: prepare('PRAGMA data_version'),
+    };
+  }
+
+  async get<T>(key: string): Promise<Entry<T> | null> {
+    const row = this.#read(key);
+    return row && row.value !== null ? toEntry<T>(row) : null;
+  }
+
+  async list<T>(prefix: string, options: { after?: string; limit?: number } = {}): Promise<Entry<T>[]> {
+    const rows = this.#statements.list.all(prefix, endOfPrefix(prefix), options.after ?? '', options.limit ?? -1);
+    return (rows as unknown as Row[]).map((row) => toEntry<T>(row));
+  }
+
+  async put(key: string, value: unknown, expected?: number): Promise<number> {
+    if (value === null || value === undefined) throw new TypeError(`document ${key} has no value`);
+    const text = JSON.stringify(value);
+    if (Buffer.byteLength(text) > MAX_DOCUMENT_BYTES) {
+      throw new RangeError(`document ${key} is larger than ${MAX_DOCUMENT_BYTES} bytes`);
+    }
+    return this.#write(key, text, expected);
+  }
+
+  async delete(key: string, expected?: number): Promise<void> {
+    const row = this.#read(key);
+    if (!row || row.value === null) {
+      if (expected) throw new RevisionConflict(key);
+      return;
+    }
+    this.#write(key, null, expected);
+  }
+
+  async sequence(): Promise<number> {
+    return (this.#statements.sequence.get() as unknown as { sequence: number }).sequence;
+  }
+
+  watch(from: number, handler: (changes: Change[]) => void | Promise<void>): () => void {
+    const watcher: Watcher = { position: from, handler, running: false, stopped: false };
+    this.#watchers.add(watcher);
+    this.#listen();
+    this.#wake();
+    return () => {
+      watcher.stopped = true;
+      this.#watchers.delete(watcher);
+      if (this.#watchers.size === 0) this.#stopListening();
+    };
+  }
+
+  async close(): Promise<void> {
+    for (const watcher of this.#watchers) watcher.stopped = true;
+    this.#watchers.clear();
+    this.#stopListening();
+    if (this.#db.isOpen) this.#db.close();
+  }
+
+  #createOrCheck(): void {
+    const { user_version: version } = this.#db.prepare('PRAGMA user_version').get() as { user_version: number };
+    if (version === 0) {
+      this.#transaction(() => {
+        const empty = this.#db.prepare('SELECT count(*) AS n FROM sqlite_schema').get() as { n: number };
+        if (empty.n > 0) return;
+        this.#db.exec(SCHEMA);
+        this.#db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+      });
+    } else if (version !== SCHEMA_VERSION) {
+      throw new DamagedState(this.#path, `its schema is version ${version}, this Selvedge knows ${SCHEMA_VERSION}`);
+    }
+    const check = this.#db.prepare('PRAGMA quick_check(1)').get() as { quick_check: string };
+    if (check.quick_check !== 'ok') throw new DamagedState(this.#path, check.quick_check);
+  }
+
+  #read(key: string): Row | undefined {
+    return this.#statements.get.get(key) as unknown as Row | undefined;
+  }
+
+  /** One transaction, on disk when it returns. */
+  #write(key: string, text: string | null, expected: number | undefined): number {
+    const revision = this.#transaction(() => {
+      if (expected !== undefined) {
+        const row = this.#read(key);
+        const current = row && row.value !== null ? row.sequence : 0;
+        if (current !== expected) throw new RevisionConflict(key);
+      }
+      const { sequence } = this.#statements.bump.get() as unknown as { sequence: number };
+      this.#statements.write.run(key, text, sequence);
+      return sequence;
+    });
+    this.#wake();
+    return revision;
+  }
+
+  #transaction<T>(work: () => T): T {
+    this.#db.exec('BEGIN IMMEDIATE');
+    try {
+      const result = work();
+      this.#db.exec('COMMIT');
+      return result;
+    } catch (error) {
+      this.#db.exec('ROLLBACK');
+      throw error;
+    }
+  }
+
+  /** Learns of other processes' commits: the log file changes, or at the latest the poll sees another data version. */
+  #listen(): void {
+    if (this.#poll) return;
+    this.#dataVersion = this.#readDataVersion();
+    this.#poll = setInterval(() => {
+      const version = this.#readDataVersion();
+      if (version === this.#dataVersion) return;
+      this.#dataVersion = version;
+      this.#wake();
+    }, POLL_MS).unref();
+    try {
+      this.#fileWatcher = watchFile(`${this.#path}-wal`, { persistent: false }, () => this.#wake());
+      this.#fileWatcher.on('error', () => this.#fileWatcher?.close());
+    } catch {
+      // No log file yet, or no inotify: the poll does it alone.
+      this.#fileWatcher = null;
+    }
+  }
+
+  #stopListening(): void {
+    if (this.#poll) clearInterval(this.#poll);
+    this.#poll = null;
+    this.#fileWatcher?.close();
+    this.#fileWatcher = null;
+  }
+
+  #readDataVersion(): unknown {
+    return (this.#statements.dataVersion.get() as { data_version: unknown }).data_version;
+  }
+
+  #wake(): void {
+    for (const watcher of this.#watchers) if (!watcher.running) void this.#deliver(watcher);
+  }
+
+  async #deliver(watcher: Watcher): Promise<void> {
+    watcher.running = true;
+    // Never within the caller's write.
+    await Promise.resolve();
+    try {
+      while (!watcher.stopped && this.#db.isOpen) {
+        const rows = this.#statements.changes.all(watcher.position) as unknown as Row[];
+        if (rows.length === 0) break;
+        watcher.position = rows.at(-1)!.sequence;
+        await watcher.handler(
+          rows.map(({ key, value, sequence }) => ({ sequence, key, value: value === null ? null : JSON.parse(value) })),
+        );
+      }
+    } finally {
+      watcher.running = false;
+    }
+  }
+}
+
+function toEntry<T>(row: Row): Entry<T> {
+  return { key: row.key, value: JSON.parse(row.value!) as T, revision: row.sequence };
+}
+
+/** The smallest string that is behind all strings with this prefix. Keys sort by their UTF-8 bytes. */
+function endOfPrefix(prefix: string): string {
+  return `${prefix}\u{10FFFF}`;
+}
