@@ -1,0 +1,301 @@
+/**
+ * The configuration of an isolate process: a Version becomes workerd's text configuration, which `workerd compile` turns into the
+ * bytes that a zygote reads. Schema: workerd.capnp in the workerd package. All names and values in it are a stranger's.
+ *
+ * Socket addresses are relative: the process's working directory is its own directory (see `layout` there in `host.ts`).
+ */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Binding, ModuleRef, ModuleType, Version } from '../../model/documents.ts';
+import type { Attach } from '../../model/messages.ts';
+import type { Blobs } from '../../state/blobs.ts';
+import type { Vault } from '../../state/vault.ts';
+import { list, literal, struct } from './capnp.ts';
+import { workerdPath } from './workerd.ts';
+
+/** Header in which `request.cf` crosses a socket, and the one of the URL's scheme. The edge removes what clients send under them. */
+export const CF_HEADER = 'selvedge-cf';
+export const PROTO_HEADER = 'selvedge-proto';
+const RPC_HOST = 'selvedge-rpc';
+/** Raised when the form of the configuration changes, so that cached ones are made anew. */
+export const CONFIG_FORMAT = 1;
+const COMPILE_TIMEOUT_MS = 30_000;
+const MAX_COMPILED_BYTES = 256 * 1024 * 1024;
+
+/** The Worker cannot be started as it is; `message` is for its author. */
+export class StartError extends Error {
+  override name = 'StartError';
+}
+
+/** How a version is to run. */
+export interface Variant {
+  tailed: boolean;
+  entrypoints: string[];
+  /** Adds a second Worker from the same modules that tells what they export, on socket `i.sock`. */
+  inspect: boolean;
+  /** For a process without experimental features (`Zygotes.strict`). */
+  strict: boolean;
+}
+
+type ServiceBinding = Extract<Binding, { type: 'service' }>;
+
+/** Service bindings in the order of their sockets `svc-<index>.sock`. */
+export function serviceLinks(version: Version): Attach['services'] {
+  return serviceBindings(version).map(({ service, entrypoint }, index) => ({
+    socket: `svc-${index}.sock`,
+    script: service,
+    entrypoint: entrypoint ?? 'default',
+  }));
+}
+
+/** Entrypoint -> socket file in the process's directory, "default" first. */
+export function rpcSockets(entrypoints: string[]): Record<string, string> {
+  const names = ['default', ...entrypoints.filter((name) => name !== 'default')];
+  return Object.fromEntries(names.map((name, index) => [name, `r-${index}.sock`]));
+}
+
+/** Names a compiled configuration: all that goes into it. */
+export function configName(version: Version, variant: Variant): string {
+  const facts = JSON.stringify([CONFIG_FORMAT, version.id, version.limits, variant, workerdPath()]);
+  return createHash('sha256').update(facts).digest('hex');
+}
+
+/** Compiles the configuration. Throws StartError for what the version's author can mend. */
+export async function compileConfig(version: Version, variant: Variant, blobs: Blobs, vault: Vault): Promise<Buffer> {
+  const directory = await mkdtemp(join(tmpdir(), 'selvedge-compile-'));
+  try {
+    for (const [index, module] of version.modules.entries()) {
+      const bytes = await blobs.get(module.hash);
+      if (!bytes) throw new Error(`the code of version ${version.id} is missing: blob ${module.hash}`);
+      await writeFile(join(directory, moduleFile(index)), bytes, { mode: 0o600 });
+    }
+    await writeFile(join(directory, 'config.capnp'), await configText(version, variant, vault), { mode: 0o600 });
+    return await compile(directory);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+function compile(directory: string): Promise<Buffer> {
+  const args = ['compile', '--config-only', 'config.capnp'];
+  const options = {
+    cwd: directory,
+    encoding: 'buffer' as const,
+    maxBuffer: MAX_COMPILED_BYTES,
+    timeout: COMPILE_TIMEOUT_MS,
+    env: {},
+  };
+  return new Promise((resolve, reject) => {
+    execFile(workerdPath(), args, options, (error, stdout, stderr) => {
+      if (!error) return resolve(stdout);
+      // Without the values of the configuration: they hold secrets.
+      const where = stderr.toString().split('\n')[0]?.replace(/^.*?config\.capnp:/, 'line ') ?? '';
+      reject(new StartError(`the configuration does not compile (${where.slice(0, 200)})`));
+    });
+  });
+}
+
+async function configText(version: Version, variant: Variant, vault: Vault): Promise<string> {
+  const services = [
+    external('internet', 'egress.sock', { style: 'proxy', cfBlobHeader: literal(CF_HEADER) }),
+    external('cache', 'cache.sock', { style: 'proxy' }),
+    ...serviceLinks(version).map(({ socket }, index) => external(`svc-${index}`, socket, rpcOptions())),
+    ...(version.assets ? [external('assets', 'assets.sock', { cfBlobHeader: literal(CF_HEADER) })] : []),
+    worker('user', {
+      ...userModules(version),
+      ...userOptions(version, vault),
+      tails: variant.tailed ? list([literal('tail')]) : undefined,
+    }),
+  ];
+  const sockets = [
+    socket('main', 'm.sock', 'user', { cfBlobHeader: literal(CF_HEADER), forwardedProtoHeader: literal(PROTO_HEADER) }),
+    ...Object.entries(rpcSockets(variant.entrypoints)).map(([name, file]) =>
+      socket(`rpc-${file}`, file, name === 'default' ? 'user' : { name: 'user', entrypoint: name }, rpcOptions()),
+    ),
+  ];
+  if (variant.tailed) {
+    services.push(external('tail-sink', 'tail.sock', {}));
+    services.push(
+      worker('tail', {
+        modules: list([esModule('tail.js', await systemWorker('tail.js'))]),
+        compatibilityDate: literal('2026-11-01'),
+        bindings: list([struct({ name: literal('SINK'), service: literal('tail-sink') })]),
+      }),
+    );
+  }
+  // A strict process knows no experimental features, which the system Worker needs.
+  if (!variant.strict) {
+    services.push(
+      worker('system', {
+        modules: list([esModule('isolate.js', await systemWorker('isolate.js'))]),
+        compatibilityDate: literal('2026-11-01'),
+        compatibilityFlags: list([literal('service_binding_extra_handlers')]),
+        bindings: list([struct({ name: literal('USER'), service: literal('user') })]),
+      }),
+    );
+    sockets.push(socket('system', 'p.sock', 'system', {}));
+  }
+  if (variant.inspect) {
+    services.push(worker('inspect', { ...(await inspectModules(version)), ...userOptions(version, vault) }));
+    sockets.push(socket('inspect', 'i.sock', 'inspect', {}));
+  }
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  v8Flags = ${list(v8Flags(version).map(literal))},
+  logging = (structuredLogging = true),
+  services = [
+    ${services.join(',\n    ')}
+  ],
+  sockets = [
+    ${sockets.join(',\n    ')}
+  ]
+);
+`;
+}
+
+/** Three quarters of the memory limit for old objects, the rest for young ones, buffers and the runtime itself. */
+function v8Flags(version: Version): string[] {
+  const { memoryMb } = version.limits;
+  return [`--max-old-space-size=${Math.max(16, Math.floor(memoryMb * 0.75))}`, '--max-semi-space-size=8', '--optimize-for-size'];
+}
+
+function external(name: string, file: string, http: Record<string, string>): string {
+  return struct({ name: literal(name), external: struct({ address: literal(`unix:${file}`), http: struct(http) }) });
+}
+
+function worker(name: string, fields: Record<string, string | undefined>): string {
+  return struct({ name: literal(name), worker: struct(fields) });
+}
+
+function socket(
+  name: string,
+  file: string,
+  service: string | { name: string; entrypoint: string },
+  http: Record<string, string>,
+): string {
+  const designator =
+    typeof service === 'string'
+      ? literal(service)
+      : struct({ name: literal(service.name), entrypoint: literal(service.entrypoint) });
+  return struct({ name: literal(name), address: literal(`unix:${file}`), http: struct(http), service: designator });
+}
+
+function rpcOptions(): Record<string, string> {
+  return {
+    capnpConnectHost: literal(RPC_HOST),
+    cfBlobHeader: literal(CF_HEADER),
+    forwardedProtoHeader: literal(PROTO_HEADER),
+  };
+}
+
+function userOptions(version: Version, vault: Vault): Record<string, string | undefined> {
+  return {
+    compatibilityDate: literal(version.compatibilityDate),
+    compatibilityFlags: list(version.compatibilityFlags.map(literal)),
+    globalOutbound: literal('internet'),
+    cacheApiOutbound: literal('cache'),
+    bindings: list(bindings(version, vault)),
+  };
+}
+
+function userModules(version: Version): Record<string, string> {
+  if (version.format === 'service-worker') {
+    const index = version.modules.findIndex((module) => module.name === version.mainModule);
+    return { serviceWorkerScript: `embed ${literal(moduleFile(index))}` };
+  }
+  return { modules: list(orderedModules(version)) };
+}
+
+/** workerd runs the first module. */
+function orderedModules(version: Version): string[] {
+  const named = version.modules.map((module, index) => ({ module, index }));
+  const main = named.filter(({ module }) => module.name === version.mainModule);
+  const others = named.filter(({ module }) => module.name !== version.mainModule);
+  return [...main, ...others].map(({ module, index }) => moduleText(module, index));
+}
+
+const FIELDS: Record<ModuleType, string | null> = {
+  esm: 'esModule',
+  commonjs: 'commonJsModule',
+  wasm: 'wasm',
+  data: 'data',
+  text: 'text',
+  json: 'json',
+  python: null,
+  'python-requirement': null,
+};
+
+function moduleText(module: ModuleRef, index: number): string {
+  const field = FIELDS[module.type];
+  if (!field) throw new StartError(`module ${module.name}: Python Workers are not supported`);
+  return struct({ name: literal(module.name), [field]: `embed ${literal(moduleFile(index))}` });
+}
+
+function moduleFile(index: number): string {
+  return `m${index}`;
+}
+
+function esModule(name: string, source: string): string {
+  return struct({ name: literal(name), esModule: literal(source) });
+}
+
+/** The user's modules behind a main module of ours that imports theirs. */
+async function inspectModules(version: Version): Promise<Record<string, string>> {
+  const target = version.mainModule.replace(/^(\.?\/)+/, '');
+  const source = (await systemWorker('inspect.js')).replaceAll('USER_MODULE', JSON.stringify(`./${target}`).slice(1, -1));
+  return { modules: list([esModule(`selvedge-inspect-${version.id}.js`, source), ...orderedModules(version)]) };
+}
+
+function systemWorker(file: string): Promise<string> {
+  return readFile(new URL(`../../system-workers/${file}`, import.meta.url), 'utf8');
+}
+
+function serviceBindings(version: Version): ServiceBinding[] {
+  return version.bindings.filter((binding): binding is ServiceBinding => binding.type === 'service');
+}
+
+function bindings(version: Version, vault: Vault): string[] {
+  const services = serviceBindings(version);
+  const embed = (part: string) => {
+    const index = version.modules.findIndex((module) => module.name === part);
+    if (index < 0) throw new StartError(`there is no part ${JSON.stringify(part)} in the upload`);
+    return `embed ${literal(moduleFile(index))}`;
+  };
+  return version.bindings.map((binding) => {
+    const name = literal(binding.name);
+    switch (binding.type) {
+      case 'plain_text':
+        return struct({ name, text: literal(binding.text) });
+      case 'secret_text':
+        return struct({ name, text: literal(vault.unseal(binding.sealed)) });
+      case 'json':
+        return struct({ name, json: literal(JSON.stringify(binding.json)) });
+      case 'version_metadata':
+        return struct({ name, json: literal(JSON.stringify(versionMetadata(version))) });
+      case 'assets':
+        if (!version.assets) throw new StartError(`binding ${binding.name}: the version has no assets`);
+        return struct({ name, service: literal('assets') });
+      case 'service':
+        if (binding.props !== undefined) {
+          throw new StartError(`binding ${binding.name}: props cannot cross to another Worker's process yet`);
+        }
+        return struct({ name, service: literal(`svc-${services.indexOf(binding)}`) });
+      case 'wasm_module':
+        return struct({ name, wasmModule: embed(binding.part) });
+      case 'text_blob':
+        return struct({ name, text: embed(binding.part) });
+      case 'data_blob':
+        return struct({ name, data: embed(binding.part) });
+      default:
+        throw new StartError(`binding of unknown type ${(binding as Binding).type}`);
+    }
+  });
+}
+
+/** https://developers.cloudflare.com/workers/runtime-apis/bindings/version-metadata/ */
+function versionMetadata(version: Version) {
+  return { id: version.id, tag: version.annotations['workers/tag'] ?? '', timestamp: version.createdOn };
+}

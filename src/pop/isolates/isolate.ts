@@ -1,0 +1,142 @@
+/**
+ * One isolate process from the moment it got its configuration: its sockets, its end and why it ended.
+ *
+ * Facts of workerd that others rely on: a Worker that throws answers with a bare 500 (`Connection: close`, a length, no other header),
+ * which no Worker can send itself, because its own `connection` header is dropped; SIGTERM finishes open requests but cancels
+ * `waitUntil`; a heap limit ends the process with exit code 1 and a message on standard error.
+ */
+import type { ChildProcess } from 'node:child_process';
+import { EventEmitter, once } from 'node:events';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import type { Version } from '../../model/documents.ts';
+import type { IsolateRef, Verdict } from '../../model/messages.ts';
+import { rpcSockets, type Variant } from './config.ts';
+import { cpuMs, privateBytes } from './process-stats.ts';
+import type { Zygote } from './zygotes.ts';
+
+/** A scheduled() handler may take this long (https://developers.cloudflare.com/workers/platform/limits/). */
+const SCHEDULED_TIMEOUT_MS = 15 * 60_000;
+/** How long `verdict()` waits for the process to end. */
+const VERDICT_WAIT_MS = 500;
+const OUT_OF_MEMORY = /heap limit|heap out of memory|Out of memory|OOM/i;
+
+export interface IsolateEvents {
+  exit: [verdict: Verdict];
+}
+
+export class Isolate extends EventEmitter<IsolateEvents> {
+  readonly ref: IsolateRef;
+  readonly version: Version;
+  readonly tailed: boolean;
+  readonly pid: number;
+  readonly startedAt = Date.now();
+  readonly directory: string;
+  /** Set by the watchdog: kernel's CPU time of the process, and memory it shares with no file. */
+  cpuMs = 0;
+  memoryBytes = 0;
+  /** Set by the watchdog: it does not answer its ping. */
+  busy = false;
+  /** Set by the fleet: it holds requests, so the watchdog looks closely. */
+  active = false;
+  readonly #process: ChildProcess;
+  readonly #output: () => string;
+  #verdict: Verdict | null = null;
+  #ended = false;
+
+  constructor(zygote: Zygote, version: Version, variant: Variant, output: () => string) {
+    super();
+    this.version = version;
+    this.tailed = variant.tailed;
+    this.directory = zygote.directory;
+    this.pid = zygote.workerdPid();
+    this.#process = zygote.process;
+    this.#output = output;
+    const rpc = Object.entries(rpcSockets(variant.entrypoints)).map(([name, file]) => [name, join(zygote.directory, file)]);
+    this.ref = { id: zygote.id, main: join(zygote.directory, 'm.sock'), rpc: Object.fromEntries(rpc) };
+    this.readStats();
+    zygote.process.once('exit', (code) => this.#onExit(code));
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Reads the kernel's accounting; returns the CPU ms since the last reading. */
+  readStats(): number {
+    const before = this.cpuMs;
+    this.cpuMs = cpuMs(this.pid) ?? before;
+    this.memoryBytes = privateBytes(this.pid) ?? this.memoryBytes;
+    return this.cpuMs - before;
+  }
+
+  /** Why it ended; waits up to half a second if it has not yet. 'unknown' if it lives. */
+  async verdict(): Promise<Verdict> {
+    if (this.#ended) return this.#verdict ?? 'exception';
+    if (this.#verdict) return this.#verdict;
+    const waited = once(this, 'exit', { signal: AbortSignal.timeout(VERDICT_WAIT_MS) });
+    return waited.then(([verdict]) => verdict as Verdict).catch(() => this.#verdict ?? 'unknown');
+  }
+
+  /** Asks the system Worker in the process; resolves when it has answered. */
+  async ping(timeoutMs: number): Promise<void> {
+    await this.#ask('GET', '/ping', '', timeoutMs);
+  }
+
+  /** Runs scheduled() of the Worker and tells how it ended: 'ok' or 'exception'. */
+  async scheduled(cron: string, scheduledTime: number): Promise<{ outcome: string }> {
+    const answer = await this.#ask('POST', '/scheduled', JSON.stringify({ cron, scheduledTime }), SCHEDULED_TIMEOUT_MS);
+    return JSON.parse(answer) as { outcome: string };
+  }
+
+  /** Lets open requests finish for at most `graceMs`, then ends it. Its verdict is 'drained'. */
+  async stop(graceMs: number): Promise<void> {
+    if (this.#ended) return;
+    this.#verdict ??= 'drained';
+    const gone = once(this, 'exit');
+    this.#signal('SIGTERM');
+    const timer = setTimeout(() => this.#signal('SIGKILL'), graceMs);
+    await gone;
+    clearTimeout(timer);
+  }
+
+  /** Ends it at once, for this reason. */
+  kill(verdict: Verdict): void {
+    if (this.#ended) return;
+    this.#verdict ??= verdict;
+    this.#signal('SIGKILL');
+  }
+
+  /** To workerd itself: a signal to the sandbox around it would end everything without draining. */
+  #signal(signal: NodeJS.Signals): void {
+    try {
+      process.kill(this.pid, signal);
+    } catch {
+      // Gone in this moment, or its pid was never known: the outer process takes it along.
+      this.#process.kill('SIGKILL');
+    }
+  }
+
+  #onExit(code: number | null): void {
+    this.#ended = true;
+    if (!this.#verdict) this.#verdict = code !== 0 && OUT_OF_MEMORY.test(this.#output()) ? 'exceededMemory' : 'exception';
+    this.emit('exit', this.#verdict);
+  }
+
+  async #ask(method: string, path: string, body: string, timeoutMs: number): Promise<string> {
+    const asked = request({
+      socketPath: join(this.directory, 'p.sock'),
+      path,
+      method,
+      headers: { host: 'system', 'content-length': Buffer.byteLength(body) },
+      agent: false,
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    asked.end(body);
+    const [response] = await once(asked, 'response');
+    const answer = await text(response);
+    if (response.statusCode !== 200) throw new Error(`the process answered ${response.statusCode} to ${path}`);
+    return answer;
+  }
+}

@@ -1,0 +1,37 @@
+/** The kernel's accounting of a process (proc(5)). */
+import { readFileSync } from 'node:fs';
+
+/** Ticks of the kernel's clock: 100 a second on every Linux that Node runs on. */
+const MS_PER_TICK = 10;
+const PAGE_BYTES = 4096;
+
+/** User and system time of the process so far, ms in steps of 10; null if it is gone. */
+export function cpuMs(pid: number): number | null {
+  const text = read(`/proc/${pid}/stat`);
+  if (text === null) return null;
+  // The name in parentheses may hold anything: fields are counted from behind it. utime and stime are fields 14 and 15.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK;
+}
+
+/** Resident memory that the process shares with no file, bytes; null if it is gone. */
+export function privateBytes(pid: number): number | null {
+  const text = read(`/proc/${pid}/statm`);
+  if (text === null) return null;
+  const [, resident, shared] = text.split(' ');
+  return (Number(resident) - Number(shared)) * PAGE_BYTES;
+}
+
+/** Size of the data segment (heap and private mappings, reserved or not), bytes: what RLIMIT_DATA counts. */
+export function dataBytes(pid: number): number | null {
+  const kilobytes = /^VmData:\s+(\d+) kB$/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1];
+  return kilobytes ? Number(kilobytes) * 1024 : null;
+}
+
+function read(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
+}

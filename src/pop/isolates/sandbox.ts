@@ -1,0 +1,134 @@
+/**
+ * The sandbox of an isolate process: which level this machine gives, and the command line of each. All levels: cleared environment, no
+ * new privileges, no capabilities, no core files, a bounded number of files, death with the supervisor. As root each process gets an
+ * unprivileged uid of its own. There is no system-call filter: making one needs a compiler or a prebuilt binary.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { chmod, chown, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import type { Settings } from '../../model/settings.ts';
+import { workerdPath } from './workerd.ts';
+
+export type SandboxLevel = 'bubblewrap' | 'namespaces' | 'plain';
+
+const LEVELS: SandboxLevel[] = ['bubblewrap', 'namespaces', 'plain'];
+const NAMES: Record<SandboxLevel, string> = {
+  bubblewrap: 'no network, no host files, own process table',
+  namespaces: 'no network, own process table; host files are visible to who breaks out of the runtime',
+  plain: 'no new privileges only',
+};
+const MAX_FILES = 16_384;
+/** Uids of isolate processes when the supervisor is root: a range that no distribution assigns. */
+const FIRST_UID = 1_600_000_000;
+const UIDS = 65_536;
+const TRY_TIMEOUT_MS = 5_000;
+
+export interface Sandbox {
+  level: SandboxLevel;
+  /** What was found, a line each, for `doctor` and the start-up lines. */
+  details: string[];
+  /** Processes get a uid of their own (the supervisor is root). */
+  ownUid: boolean;
+}
+
+/** Command line of one process. `infoFd`: number of the descriptor on which bubblewrap tells the process's pid. */
+export interface SandboxCommand {
+  command: string;
+  args: string[];
+  infoFd: number | null;
+}
+
+/** The uid of the n-th process, null if the supervisor cannot give one. */
+export function uidOf(index: number): number | null {
+  return process.getuid?.() === 0 ? FIRST_UID + (index % UIDS) : null;
+}
+
+/** Tries the levels for real, strongest first, and returns the first that works; `wanted` allows that one only. Throws if none does. */
+export async function detectSandbox(wanted: Settings['sandbox'] = 'auto'): Promise<Sandbox> {
+  const details: string[] = [];
+  const uid = uidOf(0);
+  for (const level of wanted === 'auto' ? LEVELS : [wanted]) {
+    const failure = await tryLevel(level, uid);
+    if (failure === null) {
+      details.push(`${level}: ${NAMES[level]}`);
+      details.push(uid === null ? 'processes run under your own uid (only root can give each its own)' : 'each process has a uid of its own');
+      details.push('no system-call filter (seccomp)');
+      return { level, details, ownUid: uid !== null };
+    }
+    details.push(`${level}: not available (${failure})`);
+  }
+  throw new Error(`no sandbox works here: ${details.join('; ')}`);
+}
+
+/** The command that runs workerd with `args` in `directory`, which is its working directory and all it can write to. */
+export function sandboxCommand(level: SandboxLevel, directory: string, uid: number | null, args: string[]): SandboxCommand {
+  const workerd = workerdPath();
+  const drop = [
+    '--no-new-privs',
+    '--inh-caps=-all',
+    ...(uid === null ? [] : [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--bounding-set=-all']),
+  ];
+  const limits = ['--core=0', `--nofile=${MAX_FILES}:${MAX_FILES}`];
+  if (level === 'bubblewrap') {
+    // bubblewrap's own first process stays as the namespace's init: it dies with the supervisor and takes everything along. workerd
+    // itself could not: the kernel forgets the death signal of a process that changes its uid (prctl(2), PR_SET_PDEATHSIG).
+    const libraries = ['/lib', '/lib64', '/usr/lib', '/usr/lib64'].filter((path) => existsSync(path));
+    const inside = uid === null ? ['/workerd'] : ['/setpriv', ...drop, '/workerd'];
+    const infoFd = 4;
+    return {
+      command: 'prlimit',
+      args: [
+        ...limits,
+        'bwrap',
+        ...(uid === null ? ['--unshare-all'] : ['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try']),
+        ...['--die-with-parent', '--new-session', '--clearenv', '--cap-drop', 'ALL'],
+        // Enough for setpriv to give up root inside; it drops these as well.
+        ...(uid === null ? [] : ['--cap-add', 'CAP_SETUID', '--cap-add', 'CAP_SETGID', '--cap-add', 'CAP_SETPCAP']),
+        ...['--info-fd', String(infoFd)],
+        ...libraries.flatMap((path) => ['--ro-bind', path, path]),
+        ...['--ro-bind', workerd, '/workerd'],
+        ...(uid === null ? [] : ['--ro-bind', '/usr/bin/setpriv', '/setpriv']),
+        ...['--bind', directory, '/s', '--chdir', '/s', '--remount-ro', '/', '--'],
+        ...inside,
+        ...args,
+      ],
+      infoFd,
+    };
+  }
+  const run = ['env', '-i', 'setpriv', '--pdeathsig=KILL', ...drop, workerd, ...args];
+  if (level === 'namespaces') {
+    const user = uid === null ? ['--user', '--map-current-user'] : [];
+    const spaces = ['--net', '--mount', '--ipc', '--uts', '--pid', '--fork', '--kill-child=SIGKILL', '--mount-proc'];
+    return { command: 'prlimit', args: [...limits, 'unshare', ...user, ...spaces, ...run], infoFd: null };
+  }
+  return { command: 'prlimit', args: [...limits, ...run], infoFd: null };
+}
+
+/** Makes `directory` the process's own: its uid owns it, the supervisor's group reaches it. */
+export async function giveDirectory(directory: string, uid: number | null): Promise<void> {
+  if (uid !== null) await chown(directory, uid, process.getgid?.() ?? 0);
+  await chmod(directory, 0o770);
+}
+
+/** Null if the level works, else why not. */
+async function tryLevel(level: SandboxLevel, uid: number | null): Promise<string | null> {
+  const directory = await mkdtemp(join(tmpdir(), 'selvedge-try-'));
+  try {
+    await giveDirectory(directory, uid);
+    const { command, args } = sandboxCommand(level, directory, uid, ['--version']);
+    const child = spawn(command, args, {
+      cwd: directory,
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
+      timeout: TRY_TIMEOUT_MS,
+    });
+    child.on('error', () => undefined);
+    const [output, errors] = await Promise.all([text(child.stdout!), text(child.stderr!)]);
+    if (output.startsWith('workerd')) return null;
+    return errors.trim().split('\n').at(-1) || 'it does not run';
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,91 @@
+/** Gives a zygote its configuration and waits until it listens, or tells why it does not. */
+import type { Readable } from 'node:stream';
+import { StartError } from './config.ts';
+import { cpuMs } from './process-stats.ts';
+import type { Zygote } from './zygotes.ts';
+
+const OUTPUT_BYTES = 64 * 1024;
+const CPU_CHECK_MS = 50;
+
+export interface StartLimits {
+  wallMs: number;
+  /** CPU time from configuration to listening. */
+  cpuMs: number;
+}
+
+export interface Started {
+  /** Ms from configuration written to listening. */
+  startupTimeMs: number;
+  /** The last of what the process wrote, for the reason of its end. */
+  output: () => string;
+}
+
+/**
+ * Starts the process with `config` (binary Cap'n Proto). Throws StartError with the runtime's message, or with "Script startup exceeded CPU
+ * time limit." The process has ended in that case.
+ */
+export function start(zygote: Zygote, config: Buffer, limits: StartLimits): Promise<Started> {
+  const child = zygote.process;
+  const began = performance.now();
+  const cpuBefore = cpuMs(zygote.workerdPid()) ?? 0;
+  const output = collect(child.stdout!, child.stderr!);
+  return new Promise((resolve, reject) => {
+    const settle = (settled: () => void) => {
+      clearInterval(cpuTimer);
+      clearTimeout(wallTimer);
+      child.off('exit', onExit);
+      settled();
+    };
+    const tooSlow = () => {
+      settle(() => reject(new StartError('Script startup exceeded CPU time limit.')));
+      child.kill('SIGKILL');
+    };
+    const onExit = () => settle(() => reject(new StartError(startupMessage(output()))));
+    const cpuTimer = setInterval(() => {
+      const used = cpuMs(zygote.workerdPid());
+      if (used !== null && used - cpuBefore > limits.cpuMs) tooSlow();
+    }, CPU_CHECK_MS);
+    const wallTimer = setTimeout(tooSlow, limits.wallMs);
+    child.once('exit', onExit);
+    const control = child.stdio[3] as Readable;
+    // Sockets are told only after the script was evaluated: the first one says that all went well.
+    control.once('data', () => {
+      control.resume();
+      settle(() => resolve({ startupTimeMs: Math.max(1, Math.round(performance.now() - began)), output }));
+    });
+    child.stdin!.end(config);
+  });
+}
+
+/** Always drains both streams (a full pipe would stall the Worker) and keeps their last bytes. */
+function collect(...streams: Readable[]): () => string {
+  let kept = '';
+  for (const stream of streams) {
+    stream.setEncoding('utf8');
+    stream.on('data', (text: string) => {
+      kept = (kept + text).slice(-OUTPUT_BYTES);
+    });
+  }
+  return () => kept;
+}
+
+/** What the runtime wrote about the failed start, without its own noise. Structured log lines carry it in `message`. */
+function startupMessage(output: string): string {
+  const messages: string[] = [];
+  for (const line of output.split('\n')) {
+    let message = line;
+    if (line.startsWith('{')) {
+      try {
+        const parsed = JSON.parse(line) as { message?: unknown; level?: string };
+        if (parsed.level !== undefined && parsed.level !== 'error') continue;
+        message = String(parsed.message ?? line);
+      } catch {
+        // A line that only looks like JSON.
+      }
+    }
+    if (/^Unable to find and open the program executable/.test(message) || message.trim() === '') continue;
+    messages.push(message.replace(/^service (user|inspect): /, ''));
+  }
+  // Both Workers of an inspection may complain of the same thing.
+  return [...new Set(messages)].join('\n').slice(0, 4000) || 'The script does not start and the runtime did not say why.';
+}

@@ -1,0 +1,87 @@
+/**
+ * The watchdog holds each isolate process against its version's limits. CPU: open-source workerd knows no limit and a loop blocks its
+ * whole process, so a process that burns CPU is pinged; what it burns while the ping stays unanswered is one turn of its event loop, and a
+ * turn over `limits.cpuMs` ends it. Memory: what the process holds for itself. Both from the kernel's accounting (proc(5)).
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { log, reason } from '../../model/log.ts';
+import type { Isolate } from './isolate.ts';
+
+const TICK_MS = 50;
+/** Processes without requests are looked at on every n-th tick only. */
+const IDLE_TICKS = 10;
+/** Share of a tick that makes a process suspect of a turn that does not end. */
+const SUSPECT_SHARE = 0.6;
+const BUSY_AFTER_MS = 100;
+/** A ping that is not answered stays open until the limit decides; this bounds it for limits of minutes. */
+const PING_TIMEOUT_MS = 600_000;
+/** What workerd itself needs beside the Worker's memory. */
+const RUNTIME_BYTES = 24 * 1024 * 1024;
+const MiB = 1024 * 1024;
+
+interface Watch {
+  isolate: Isolate;
+  /** While a ping is open: when it was sent, and the CPU time then. */
+  ping: { sentAt: number; cpuMs: number } | null;
+  readAt: number;
+}
+
+export class Watchdog {
+  readonly #watched = new Map<Isolate, Watch>();
+  readonly #onUsage: (isolate: Isolate, cpuMs: number) => void;
+  readonly #abort = new AbortController();
+
+  constructor(onUsage: (isolate: Isolate, cpuMs: number) => void) {
+    this.#onUsage = onUsage;
+    void this.#run();
+  }
+
+  watch(isolate: Isolate): void {
+    this.#onUsage(isolate, isolate.cpuMs);
+    this.#watched.set(isolate, { isolate, ping: null, readAt: Date.now() });
+    isolate.once('exit', () => this.#watched.delete(isolate));
+  }
+
+  close(): void {
+    this.#abort.abort();
+  }
+
+  async #run(): Promise<void> {
+    for (let tick = 0; !this.#abort.signal.aborted; tick++) {
+      await sleep(TICK_MS, undefined, { signal: this.#abort.signal }).catch(() => undefined);
+      for (const watch of this.#watched.values()) {
+        if (watch.isolate.active || watch.ping || tick % IDLE_TICKS === 0) this.#look(watch);
+      }
+    }
+  }
+
+  #look(watch: Watch): void {
+    const { isolate } = watch;
+    const now = Date.now();
+    const elapsedMs = now - watch.readAt;
+    const burntMs = isolate.readStats();
+    watch.readAt = now;
+    if (burntMs > 0) this.#onUsage(isolate, burntMs);
+    if (isolate.memoryBytes > isolate.version.limits.memoryMb * MiB + RUNTIME_BYTES) {
+      isolate.kill('exceededMemory');
+      return;
+    }
+    if (watch.ping) {
+      isolate.busy = now - watch.ping.sentAt > BUSY_AFTER_MS;
+      if (isolate.cpuMs - watch.ping.cpuMs > isolate.version.limits.cpuMs) isolate.kill('exceededCpu');
+    } else if (burntMs >= elapsedMs * SUSPECT_SHARE) this.#ping(watch);
+  }
+
+  #ping(watch: Watch): void {
+    watch.ping = { sentAt: Date.now(), cpuMs: watch.isolate.cpuMs };
+    // Looked at closely until it answers.
+    const end = () => {
+      watch.ping = null;
+      watch.isolate.busy = false;
+    };
+    watch.isolate.ping(PING_TIMEOUT_MS).then(end, (error: unknown) => {
+      end();
+      if (!watch.isolate.ended) log('debug', 'a ping failed', { isolate: watch.isolate.ref.id, error: reason(error) });
+    });
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * Zygotes: workerd processes that were started ahead in their sandbox and wait for a configuration on standard input. A start then
+ * costs the script only.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { log, reason } from '../../model/log.ts';
+import { giveDirectory, type Sandbox, sandboxCommand, uidOf } from './sandbox.ts';
+
+const SERVE = ['serve', '--experimental', '--binary', '--control-fd=3', '-'];
+/** After a failed start the pool waits this long before it tries again. */
+const RETRY_MS = 1_000;
+
+export interface Zygote {
+  id: string;
+  /** The process's own directory: its working directory, and where its sockets are. */
+  directory: string;
+  process: ChildProcess;
+  /** Host pid of workerd itself; known at the latest when it listens. */
+  workerdPid(): number;
+}
+
+export class Zygotes {
+  readonly #sandbox: Sandbox;
+  readonly #runDir: string;
+  readonly #wanted: number;
+  readonly #ready: Zygote[] = [];
+  #starting = 0;
+  #count = 0;
+  #closed = false;
+
+  /** `wanted`: how many are kept; 0 starts each process when it is needed. */
+  constructor(sandbox: Sandbox, runDir: string, wanted: number) {
+    this.#sandbox = sandbox;
+    this.#runDir = runDir;
+    this.#wanted = wanted;
+    this.refill();
+  }
+
+  get count(): number {
+    return this.#ready.length;
+  }
+
+  /** A process that waits for its configuration. */
+  async take(): Promise<Zygote> {
+    const zygote = this.#ready.shift();
+    if (zygote && zygote.process.exitCode === null && zygote.process.signalCode === null) {
+      // The next one is started when this one is through with its start.
+      setTimeout(() => this.refill(), 20).unref();
+      return zygote;
+    }
+    return this.#start(SERVE);
+  }
+
+  /**
+   * A process that knows no experimental features, for inspecting a script: so the runtime itself refuses their flags. (Ours need one
+   * for the system Worker.)
+   */
+  strict(): Promise<Zygote> {
+    return this.#start(SERVE.filter((arg) => arg !== '--experimental'));
+  }
+
+  refill(): void {
+    while (!this.#closed && this.#ready.length + this.#starting < this.#wanted) {
+      this.#starting++;
+      this.#start(SERVE)
+        .then(
+          (zygote) => {
+            if (this.#closed) return void zygote.process.kill('SIGKILL');
+            this.#ready.push(zygote);
+            zygote.process.once('exit', () => this.#forget(zygote));
+          },
+          (error: unknown) => {
+            log('error', 'a zygote does not start', { error: reason(error) });
+            setTimeout(() => this.refill(), RETRY_MS).unref();
+          },
+        )
+        .finally(() => {
+          this.#starting--;
+        });
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const { process, directory } of this.#ready.splice(0)) {
+      process.kill('SIGKILL');
+      void rm(directory, { recursive: true, force: true });
+    }
+  }
+
+  #forget(zygote: Zygote): void {
+    const index = this.#ready.indexOf(zygote);
+    if (index < 0) return;
+    // It died while it waited.
+    this.#ready.splice(index, 1);
+    void rm(zygote.directory, { recursive: true, force: true });
+    setTimeout(() => this.refill(), RETRY_MS).unref();
+  }
+
+  async #start(serve: string[]): Promise<Zygote> {
+    const index = this.#count++;
+    const id = `i${index}`;
+    const uid = uidOf(index);
+    const directory = join(this.#runDir, 'i', id);
+    await mkdir(directory, { recursive: true, mode: 0o770 });
+    await giveDirectory(directory, uid);
+    const { command, args, infoFd } = sandboxCommand(this.#sandbox.level, directory, uid, serve);
+    const child = spawn(command, args, { cwd: directory, stdio: ['pipe', 'pipe', 'pipe', 'pipe', infoFd === null ? 'ignore' : 'pipe'] });
+    let told = 0;
+    if (infoFd !== null) {
+      let text = '';
+      (child.stdio[infoFd] as Readable).on('data', (bytes: Buffer) => {
+        text += bytes.toString();
+        told = Number(/"child-pid":\s*(\d+)/.exec(text)?.[1] ?? 0);
+      });
+    }
+    // Errors of stdin (a process that died before it read) show as its exit.
+    child.stdin?.on('error', () => undefined);
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.once('error', reject);
+    });
+    return { id, directory, process: child, workerdPid: () => youngest(told || child.pid!) };
+  }
+}
+
+/** Follows only children from `pid` (unshare and the like) down to the last one. */
+function youngest(pid: number): number {
+  for (;;) {
+    // Threads are no children: workerd has none.
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+    if (children.length !== 1) return pid;
+    pid = Number(children[0]);
+  }
+}
