@@ -81,6 +81,10 @@ export const ERRORS = {
   10082: { status: 400, meaning: 'No zone of this account holds the host name.' },
   10100: { status: 400, meaning: 'Not a valid cron expression.' },
   100116: { status: 409, meaning: 'The host name is already the custom domain of another Worker.' },
+
+  // Tail sessions
+  10063: { status: 403, meaning: 'The Worker has the most tail sessions that it may have.' },
+  10064: { status: 404, meaning: 'No such tail session on this Worker.' },
 } as const satisfies Record<number, { status: number; meaning: string }>;
 
 export type ErrorCode = keyof typeof ERRORS;

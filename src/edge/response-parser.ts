@@ -100,7 +100,7 @@ export class ResponseParser {
       return null;
     }
     this.#pending = null;
-    this.#parseHead(all.latin1Slice(0, end));
+    this.#parseHead(all.toString('latin1', 0, end));
     return all.subarray(end + HEAD_END.length);
   }
 
@@ -184,7 +184,7 @@ export class ResponseParser {
     }
     if (all[end - 1] !== CR) throw new BadResponse('a line that ends in a bare LF');
     this.#pending = null;
-    take(all.latin1Slice(0, end - 1));
+    take(all.toString('latin1', 0, end - 1));
     return all.subarray(end + 1);
   }
 

@@ -1,0 +1,162 @@
+/**
+ * Service bindings: bytes from a caller's socket to the current process of the target Worker. Which Worker that is was said by
+ * the supervisor when it attached the caller; nothing that the caller sends is read, so it cannot reach another.
+ *
+ * A connection carries many calls and stays open, so a relay cannot see requests: a connection counts as a request while it had
+ * bytes within the last second. When a process leaves its set (switch-over), its connections are closed as soon as they are
+ * quiet; the callers then connect anew, to the new process.
+ */
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { log, reason } from '../model/log.ts';
+import type { Attach, IsolateRef, IsolateSet, Publications } from '../model/messages.ts';
+import { pickVersion } from '../model/traffic.ts';
+import type { Bus } from '../state/bus.ts';
+import type { Directory } from './directory.ts';
+
+const TICK_MS = 200;
+export const QUIET_MS = 1_000;
+const MAX_LEAVING_MS = 30_000;
+/** The name under which this process reports; the supervisor waits for its release. */
+const NAME = 'data';
+
+interface Connection {
+  caller: Socket;
+  target: Socket;
+  lastBytesAt: number;
+}
+
+export interface Relays {
+  /** The server of one service binding of a caller; the caller lets it listen. */
+  server(accountId: string, service: Attach['services'][number]): Server;
+  /** A new set of processes of a version: those that are gone are left. */
+  onIsolates(set: IsolateSet): void;
+  close(): void;
+}
+
+/** `directory` is asked for with each connection: it calls `onIsolates` while it is being opened. */
+export function createRelays(bus: Bus, directory: () => Directory): Relays {
+  const connections = new Map<string, Set<Connection>>();
+  /** Version id -> ids of its processes. */
+  const current = new Map<string, Set<string>>();
+  /** Isolate id -> when it left its set, while connections to it are open. */
+  const leaving = new Map<string, number>();
+  const started = new Map<string, number>();
+  const reported = new Map<string, number>();
+
+  /** The process that a new call goes to. Throws why there is none. */
+  async function findTarget(accountId: string, script: string): Promise<IsolateRef> {
+    const doc = directory().script(accountId, script);
+    if (!doc) throw new Error(`there is no Worker ${script}`);
+    const versionId = pickVersion(doc.deployment?.versions ?? []);
+    if (!versionId) throw new Error(`Worker ${script} has no deployment`);
+    if (directory().version(accountId, script, versionId)?.hasCode === false) {
+      throw new Error(`Worker ${script} has assets only, no code to call`);
+    }
+    const set = directory().isolates(versionId) ?? (await directory().wake(versionId));
+    const load = (isolate: IsolateRef) => connections.get(isolate.id)?.size ?? 0;
+    const [first, ...others] = set.isolates;
+    if (!first) throw new Error(`version ${versionId} of Worker ${script} does not run`);
+    return others.reduce((least, isolate) => (load(isolate) < load(least) ? isolate : least), first);
+  }
+
+  async function relay(caller: Socket, accountId: string, { script, entrypoint }: Attach['services'][number]) {
+    const isolate = await findTarget(accountId, script);
+    const path = isolate.rpc[entrypoint];
+    if (!path) throw new Error(`Worker ${script} has no entrypoint ${entrypoint}`);
+    if (caller.destroyed) return;
+    const target = connect({ path, allowHalfOpen: true });
+    const connection: Connection = { caller, target, lastBytesAt: Date.now() };
+    const all = connections.get(isolate.id) ?? new Set();
+    connections.set(isolate.id, all.add(connection));
+    caller.on('data', () => {
+      connection.lastBytesAt = Date.now();
+      // Every piece from a caller may be a call: an upper bound, for budgets that must not be too small.
+      started.set(isolate.id, (started.get(isolate.id) ?? 0) + 1);
+    });
+    target.on('data', () => {
+      connection.lastBytesAt = Date.now();
+    });
+    target.on('error', (error) => {
+      log('info', 'a service binding lost its Worker', { script, error: reason(error) });
+      caller.destroy();
+    });
+    caller.on('close', () => target.destroy());
+    target.on('close', () => {
+      caller.destroy();
+      all.delete(connection);
+      if (all.size > 0) return;
+      if (connections.get(isolate.id) === all) connections.delete(isolate.id);
+      if (leaving.delete(isolate.id)) release(isolate.id);
+    });
+    caller.pipe(target);
+    target.pipe(caller);
+  }
+
+  function release(isolate: string): void {
+    bus.publish('local.released', { from: NAME, isolate } satisfies Publications['local.released']);
+  }
+
+  function closeGracefully({ caller, target }: Connection): void {
+    caller.end();
+    target.end();
+    const timer = setTimeout(() => {
+      caller.destroy();
+      target.destroy();
+    }, QUIET_MS);
+    target.once('close', () => clearTimeout(timer));
+  }
+
+  function tick(): void {
+    const now = Date.now();
+    const isolates: Publications['local.load']['isolates'] = {};
+    for (const id of new Set([...connections.keys(), ...reported.keys(), ...started.keys()])) {
+      let open = 0;
+      for (const connection of connections.get(id) ?? []) if (now - connection.lastBytesAt < QUIET_MS) open++;
+      const begun = started.get(id) ?? 0;
+      if (open === (reported.get(id) ?? 0) && begun === 0) continue;
+      isolates[id] = { open, started: begun };
+      if (open > 0) reported.set(id, open);
+      else reported.delete(id);
+    }
+    started.clear();
+    if (Object.keys(isolates).length > 0) {
+      bus.publish('local.load', { from: NAME, isolates } satisfies Publications['local.load']);
+    }
+    for (const [id, since] of leaving) {
+      for (const connection of connections.get(id) ?? []) {
+        if (now - connection.lastBytesAt < QUIET_MS && now - since < MAX_LEAVING_MS) continue;
+        if (!connection.target.writableEnded) closeGracefully(connection);
+      }
+    }
+  }
+  const timer = setInterval(tick, TICK_MS).unref();
+
+  return {
+    server(accountId, service) {
+      return createServer({ allowHalfOpen: true, pauseOnConnect: true }, (caller) => {
+        caller.on('error', () => caller.destroy());
+        relay(caller, accountId, service).then(
+          () => caller.resume(),
+          (error: unknown) => {
+            log('warn', 'a service binding cannot be served', { accountId, ...service, error: reason(error) });
+            caller.destroy();
+          },
+        );
+      });
+    },
+    onIsolates(set) {
+      const now = new Set(set.isolates.map(({ id }) => id));
+      for (const id of current.get(set.versionId) ?? []) {
+        if (now.has(id)) continue;
+        if (connections.has(id)) leaving.set(id, Date.now());
+        else release(id);
+      }
+      if (now.size > 0) current.set(set.versionId, now);
+      else current.delete(set.versionId);
+    },
+    close() {
+      clearInterval(timer);
+      for (const all of connections.values()) for (const { caller } of all) caller.destroy();
+    },
+  };
+}

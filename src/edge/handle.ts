@@ -1,0 +1,160 @@
+/**
+ * A request's way through the edge, stage by stage: identify -> head -> route -> version -> assets -> worker. Each stage is a file of this
+ * folder with that name.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { log, reason } from '../model/log.ts';
+import type { Settings } from '../model/settings.ts';
+import type { Bus } from '../state/bus.ts';
+import type { AssetStage } from './assets.ts';
+import { sendError } from './error-pages.ts';
+import { BadRequest, type Head, readHead } from './headers.ts';
+import { type Client, identify, rayId } from './identify.ts';
+import { Http1Reply, Http2Reply, type Reply } from './reply.ts';
+import type { Snapshot, VersionDoc } from './snapshot.ts';
+import { versionOf } from './version.ts';
+import { passWebSocket } from './websocket.ts';
+import { askWorker, type Passage } from './worker.ts';
+
+/** What every request needs; one per edge process. */
+export interface Edge {
+  settings: Settings;
+  snapshot: Snapshot;
+  bus: Bus;
+  assets: AssetStage;
+}
+
+type Request = IncomingMessage | Http2ServerRequest;
+
+/** Clients by their connection: worked out with its first request. */
+const clients = new WeakMap<object, Client | Promise<Client>>();
+
+/** Answers one HTTP/1.1 request. */
+export function handleHttp1(edge: Edge, request: IncomingMessage, response: ServerResponse): void {
+  withClient(edge, request.socket, 'HTTP/1.1', (client) => handle(edge, request, new Http1Reply(response), client));
+}
+
+/** Answers one HTTP/2 request. */
+export function handleHttp2(edge: Edge, request: Http2ServerRequest, response: Http2ServerResponse): void {
+  const socket = request.stream.session?.socket;
+  if (!socket) return;
+  // The session's socket is a guarded stand-in; it is the same object for all of its requests.
+  withClient(edge, socket as Socket, 'HTTP/2', (client) => handle(edge, request, new Http2Reply(response), client));
+}
+
+function withClient(edge: Edge, socket: Socket, protocol: 'HTTP/1.1' | 'HTTP/2', then: (client: Client) => void): void {
+  let client = clients.get(socket);
+  if (!client) {
+    client = identify(socket, protocol, edge.settings.colo);
+    clients.set(socket, client);
+    if (client instanceof Promise) void client.then((known) => clients.set(socket, known));
+  }
+  if (client instanceof Promise) {
+    client.then(then, (error: unknown) => {
+      log('error', 'a client could not be identified', { error: reason(error) });
+      socket.destroy();
+    });
+  } else then(client);
+}
+
+function handle(edge: Edge, request: Request, reply: Reply, client: Client): void {
+  const ray = `${rayId()}-${edge.settings.colo.toUpperCase()}`;
+  const head = headOf(request, client, reply, ray);
+  if (!head) return;
+  const version = decide(edge, head, client, reply, ray);
+  if (!version) return;
+  const passage: Passage = { head, body: request, client, ray, reply, version, time: Date.now() };
+  if (version.assets) edge.assets.answer(edge, passage);
+  else askWorker(edge.snapshot, edge.bus, passage);
+}
+
+/** Passes on one WebSocket upgrade. */
+export function handleUpgrade(edge: Edge, request: IncomingMessage, socket: Duplex, early: Buffer): void {
+  withClient(edge, request.socket, 'HTTP/1.1', (client) => {
+    const ray = `${rayId()}-${edge.settings.colo.toUpperCase()}`;
+    const reply = new UpgradeReply(socket);
+    const head = headOf(request, client, reply, ray);
+    if (!head) return;
+    const version = decide(edge, head, client, reply, ray);
+    if (!version) return;
+    if (!version.hasCode) return sendError(reply, head, ray, 'notFound');
+    const passage: Passage = { head, body: request, client, ray, reply, version, time: Date.now() };
+    passWebSocket(edge.snapshot, passage, socket, early).catch((error: unknown) => {
+      log('warn', 'a WebSocket could not be passed on', { version: version.id, error: reason(error) });
+      sendError(reply, head, ray, 'doesNotStart');
+    });
+  });
+}
+
+function headOf(request: Request, client: Client, reply: Reply, ray: string): Head | null {
+  const method = request.method ?? 'GET';
+  if (method === 'TRACE' || method === 'CONNECT') {
+    sendError(reply, null, ray, 'methodNotAllowed', `${method} is not answered here.`);
+    return null;
+  }
+  try {
+    const head = readHead(method, request.url ?? '/', request.rawHeaders, client.scheme);
+    if (request.httpVersionMajor === 2) {
+      const { stream } = request as Http2ServerRequest;
+      // HTTP/2 frames bodies itself; a length is optional there.
+      if (stream.endAfterHeaders) head.bodyLength = 0;
+      else if (head.bodyLength === 0 && request.headers['content-length'] === undefined) head.bodyLength = null;
+    }
+    return head;
+  } catch (error) {
+    if (!(error instanceof BadRequest)) throw error;
+    sendError(reply, null, ray, 'badRequest', error.message);
+    return null;
+  }
+}
+
+/** Route and version; sends the error page itself if there is none. */
+function decide(edge: Edge, head: Head, client: Client, reply: Reply, ray: string): VersionDoc | undefined {
+  const { snapshot } = edge;
+  const target = snapshot.routes.find(head.host, head.path, client.scheme);
+  if (target === undefined) {
+    sendError(reply, head, ray, 'unknownHost', `No Worker is deployed at ${head.host} on this edge.`);
+    return undefined;
+  }
+  if (target === null) {
+    sendError(reply, head, ray, 'noWorker');
+    return undefined;
+  }
+  const version = versionOf(snapshot, target, head);
+  if (!version) sendError(reply, head, ray, 'noDeployment');
+  return version;
+}
+
+/** Error answers on a socket that asked for an upgrade. */
+class UpgradeReply implements Reply {
+  readonly #socket: Duplex;
+  started = false;
+  constructor(socket: Duplex) {
+    this.#socket = socket;
+    socket.on('error', () => socket.destroy());
+  }
+  head(status: number, headers: string[]): void {
+    this.started = true;
+    let text = `HTTP/1.1 ${status} Error\r\nConnection: close\r\n`;
+    for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`;
+    this.#socket.write(`${text}\r\n`, 'latin1');
+  }
+  write(chunk: Buffer): boolean {
+    return this.#socket.write(chunk);
+  }
+  end(chunk?: Buffer | string): void {
+    this.#socket.end(chunk);
+  }
+  onDrain(handler: () => void): void {
+    this.#socket.on('drain', handler);
+  }
+  onGone(handler: () => void): void {
+    this.#socket.on('close', handler);
+  }
+  cut(): void {
+    this.#socket.destroy();
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * Who asks: address, place, protocol and TLS of a connection become `request.cf` and the CF- headers. All of it is the same for every
+ * request of a connection, so it is worked out once; only the ray id is new each time.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { type Place, placeOf } from './geo.ts';
+
+export interface Client {
+  /** IPv4 or IPv6 address of the eyeball, v4-mapped ones as IPv4. */
+  ip: string;
+  /** ISO 3166 code, 'XX' if it is not known. */
+  country: string;
+  scheme: 'http' | 'https';
+  /** The value of the internal header with request.cf: JSON, UTF-8 bytes as latin1. */
+  cf: string;
+  /** The same as an object, for tails. */
+  cfObject: Record<string, unknown>;
+  /** Header lines that every request of this connection gets, each with its line end. */
+  lines: string;
+}
+
+/** https://developers.cloudflare.com/workers/runtime-apis/request/#incomingrequestcfproperties */
+export function identify(socket: Socket, protocol: 'HTTP/1.1' | 'HTTP/2', colo: string): Client | Promise<Client> {
+  const ip = (socket.remoteAddress ?? '0.0.0.0').replace(/^::ffff:(?=\d+\.)/i, '');
+  const tls = 'encrypted' in socket ? (socket as TLSSocket) : null;
+  const place = placeOf(ip);
+  if (place instanceof Promise) return place.then((known) => describe(ip, known, tls, protocol, colo));
+  return describe(ip, place, tls, protocol, colo);
+}
+
+function describe(ip: string, place: Place, tls: TLSSocket | null, protocol: string, colo: string): Client {
+  const cf: Record<string, unknown> = { ...place, colo: colo.toUpperCase(), httpProtocol: protocol };
+  if (tls) {
+    cf.tlsVersion = tls.getProtocol() ?? '';
+    cf.tlsCipher = tls.getCipher()?.standardName ?? '';
+  } else {
+    cf.tlsVersion = '';
+    cf.tlsCipher = '';
+  }
+  const scheme = tls ? 'https' : 'http';
+  const country = place.country ?? 'XX';
+  const json = Buffer.from(JSON.stringify(cf)).toString('latin1');
+  return {
+    ip,
+    country,
+    scheme,
+    cf: json,
+    cfObject: cf,
+    lines: [
+      `selvedge-cf: ${json}`,
+      `selvedge-proto: ${scheme}`,
+      `CF-Connecting-IP: ${ip}`,
+      `CF-IPCountry: ${country}`,
+      `CF-Visitor: {"scheme":"${scheme}"}`,
+      `X-Forwarded-For: ${ip}`,
+      `X-Forwarded-Proto: ${scheme}`,
+      `X-Real-IP: ${ip}`,
+      '',
+    ].join('\r\n'),
+  };
+}
+
+const RAY_BYTES = 8;
+let pool = randomBytes(RAY_BYTES * 512);
+let next = 0;
+
+/** A new ray id: 16 hex digits. Random bytes are drawn for 512 ids at a time. */
+export function rayId(): string {
+  if (next === pool.length) {
+    pool = randomBytes(pool.length);
+    next = 0;
+  }
+  const id = pool.toString('hex', next, next + RAY_BYTES);
+  next += RAY_BYTES;
+  return id;
+}

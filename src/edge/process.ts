@@ -1,0 +1,39 @@
+/** Entry of an edge process: takes the snapshot, listens, and drains on SIGTERM. */
+import { layout } from '../model/layout.ts';
+import { log, reason } from '../model/log.ts';
+import { settingsFromEnv } from '../model/settings.ts';
+import { openFileBlobs } from '../state/file-blobs.ts';
+import { connectBus } from '../state/local-bus.ts';
+import { AssetStage } from './assets.ts';
+import { Instances } from './instance.ts';
+import { listen } from './listener.ts';
+import { followSnapshot, Snapshot } from './snapshot.ts';
+
+const DRAIN_MS = 10_000;
+
+const settings = settingsFromEnv();
+const bus = connectBus();
+const name = process.env.SELVEDGE_PROCESS ?? `edge-${process.pid}`;
+const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
+const instances = new Instances(bus, name);
+const snapshot = new Snapshot(settings.workersDomain, instances);
+await followSnapshot(bus, snapshot);
+const listeners = await listen({ settings, snapshot, bus, assets: new AssetStage(blobs) });
+bus.publish('local.ready', { name, pid: process.pid });
+
+let draining = false;
+async function drain(): Promise<void> {
+  if (draining) return;
+  draining = true;
+  await listeners.close(DRAIN_MS);
+  instances.close();
+  process.exit(0);
+}
+process.on('SIGTERM', () => void drain());
+// Ctrl-C goes to the whole group: the supervisor decides.
+process.on('SIGINT', () => undefined);
+process.on('disconnect', () => process.exit(1));
+process.on('uncaughtException', (error) => {
+  log('error', 'the edge process failed', { error: reason(error), stack: error.stack });
+  process.exit(1);
+});

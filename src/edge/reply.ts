@@ -1,0 +1,91 @@
+/** The answer to an eyeball, the same for HTTP/1.1 and HTTP/2: status and raw headers, then bytes with back-pressure. */
+import type { ServerResponse } from 'node:http';
+import type { Http2ServerResponse, OutgoingHttpHeaders } from 'node:http2';
+
+export interface Reply {
+  /** Has the head been sent? */
+  readonly started: boolean;
+  /** `headers`: names and values in turn, repeated names allowed. */
+  head(status: number, headers: string[]): void;
+  /** Returns false when the eyeball is slow: wait for `onDrain`. */
+  write(chunk: Buffer): boolean;
+  end(chunk?: Buffer | string): void;
+  onDrain(handler: () => void): void;
+  /** The eyeball is gone before the end. */
+  onGone(handler: () => void): void;
+  /** Cuts the connection (HTTP/1.1) or the stream (HTTP/2): the answer cannot be completed. */
+  cut(): void;
+}
+
+export class Http1Reply implements Reply {
+  readonly #response: ServerResponse;
+  constructor(response: ServerResponse) {
+    this.#response = response;
+  }
+  get started(): boolean {
+    return this.#response.headersSent;
+  }
+  head(status: number, headers: string[]): void {
+    this.#response.writeHead(status, headers);
+  }
+  write(chunk: Buffer): boolean {
+    return this.#response.write(chunk);
+  }
+  end(chunk?: Buffer | string): void {
+    this.#response.end(chunk);
+  }
+  onDrain(handler: () => void): void {
+    this.#response.on('drain', handler);
+  }
+  onGone(handler: () => void): void {
+    this.#response.on('close', () => {
+      if (!this.#response.writableFinished) handler();
+    });
+  }
+  cut(): void {
+    this.#response.destroy();
+  }
+}
+
+/** Headers of the connection, which HTTP/2 does not have (RFC 9113, 8.2.2). */
+const NOT_IN_HTTP2 = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
+
+export class Http2Reply implements Reply {
+  readonly #response: Http2ServerResponse;
+  constructor(response: Http2ServerResponse) {
+    this.#response = response;
+  }
+  get started(): boolean {
+    return this.#response.stream?.headersSent ?? true;
+  }
+  head(status: number, headers: string[]): void {
+    const fields: OutgoingHttpHeaders = { ':status': status };
+    for (let i = 0; i < headers.length; i += 2) {
+      const name = headers[i]!.toLowerCase();
+      if (NOT_IN_HTTP2.has(name)) continue;
+      const before = fields[name] as string | string[] | undefined;
+      if (before === undefined) fields[name] = headers[i + 1]!;
+      else fields[name] = Array.isArray(before) ? [...before, headers[i + 1]!] : [before, headers[i + 1]!];
+    }
+    const { stream } = this.#response;
+    if (!stream.destroyed && !stream.headersSent) stream.respond(fields);
+  }
+  write(chunk: Buffer): boolean {
+    return this.#response.stream.write(chunk);
+  }
+  end(chunk?: Buffer | string): void {
+    this.#response.stream.end(chunk);
+  }
+  onDrain(handler: () => void): void {
+    this.#response.stream.on('drain', handler);
+  }
+  onGone(handler: () => void): void {
+    const { stream } = this.#response;
+    stream.on('close', () => {
+      if (!stream.writableFinished) handler();
+    });
+  }
+  cut(): void {
+    this.#response.stream.close(2 /* INTERNAL_ERROR, RFC 9113, 7 */);
+  }
+}

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer, request } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { layout } from '../model/layout.ts';
+import { DamagedState } from '../state/damaged.ts';
+import { openCertificates } from './certificates.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'selvedge-ca-'));
+after(() => rmSync(directory, { recursive: true }));
+
+describe('the local certificate authority', async () => {
+  const certificates = await openCertificates(directory);
+
+  it('signs what a client that trusts its root accepts, for that host only', async () => {
+    const server = createServer(await certificates.issue('shop.edge.workers.localhost'), (_request, response) => response.end('ok'));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const ask = (servername: string) =>
+      new Promise<number>((resolve, reject) => {
+        const options = { host: '127.0.0.1', port, servername, headers: { host: servername }, ca: certificates.caPem, agent: false };
+        request(options, (response) => resolve(response.resume().statusCode ?? 0)).on('error', reject).end();
+      });
+    assert.equal(await ask('shop.edge.workers.localhost'), 200);
+    await assert.rejects(ask('other.edge.workers.localhost'), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
+    server.close();
+  });
+
+  it('gives the same certificate again, also after a restart', async () => {
+    const first = await certificates.issue('a.example');
+    const reopened = await openCertificates(directory);
+    assert.deepEqual(await reopened.issue('a.example'), first);
+    assert.equal(reopened.caPem, certificates.caPem);
+  });
+
+  it('keeps its keys to its owner', () => assert.equal(statSync(layout(directory).caKey).mode & 0o777, 0o600));
+
+  for (const name of ['', '../../evil', 'a b', 'a..b', '-a.example', 'x'.repeat(64), `${'a.'.repeat(127)}aa`, 'A.example']) {
+    it(`refuses ${JSON.stringify(name.slice(0, 20))} as a host`, () => assert.rejects(certificates.issue(name), TypeError));
+  }
+
+  it('refuses a damaged key', async () => {
+    const other = mkdtempSync(join(tmpdir(), 'selvedge-ca-'));
+    await openCertificates(other);
+    writeFileSync(layout(other).caKey, readFileSync(layout(other).caKey, 'utf8').slice(0, 60));
+    await assert.rejects(openCertificates(other), DamagedState);
+    rmSync(other, { recursive: true });
+  });
+});
