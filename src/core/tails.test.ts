@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -7,6 +8,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { serve } from '@hono/node-server';
 import { WebSocket } from 'ws';
 import { keys } from '../model/keys.ts';
@@ -43,13 +45,20 @@ const event = (outcome = 'ok', logs: TailEvent['logs'] = []): TailEvent => ({
   executionModel: 'stateless',
 });
 
+interface Session {
+  id: string;
+  url: string;
+  expires_at: string;
+}
+
 async function api(method: string, path: string, body?: unknown, token = TOKEN) {
   const response = await fetch(`${base}/client/v4/accounts/a1/workers/scripts/${path}`, {
     method,
     headers: { authorization: `Bearer ${token}` },
     ...(body !== undefined && { body: JSON.stringify(body) }),
   });
-  return { status: response.status, ...((await response.json()) as { result: any; errors: { code: number }[] }) };
+  const envelope = (await response.json()) as { result: Session; errors: { code: number }[] };
+  return { status: response.status, ...envelope };
 }
 
 async function listen(url: string): Promise<WebSocket> {
@@ -95,7 +104,11 @@ before(async () => {
   const handlers: [string, UpgradeHandler][] = [];
   const app = createApp();
   // Of the context only these parts are used here.
-  const context = { ledger, bus, onUpgrade: (prefix: string, handler: UpgradeHandler) => handlers.push([prefix, handler]) };
+  const context = {
+    ledger,
+    bus,
+    onUpgrade: (prefix: string, handler: UpgradeHandler) => handlers.push([prefix, handler]),
+  };
   tails = registerTails(app, context as unknown as CoreContext);
   server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' }) as Server;
   server.on('upgrade', (request, socket, head) => {
@@ -223,5 +236,38 @@ describe('tail sessions', () => {
     await message;
     good.close();
     await once(good, 'close');
+  });
+  it('are what the real wrangler tail reads', { timeout: 60_000 }, async () => {
+    const wrangler = fileURLToPath(new URL('../../node_modules/wrangler/bin/wrangler.js', import.meta.url));
+    const child = spawn(process.execPath, [wrangler, 'tail', 'w', '--format', 'json', '--status', 'error'], {
+      cwd: dir,
+      env: {
+        PATH: process.env.PATH,
+        HOME: dir,
+        CI: '1',
+        WRANGLER_SEND_METRICS: 'false',
+        CLOUDFLARE_API_BASE_URL: `${base}/client/v4`,
+        CLOUDFLARE_API_TOKEN: TOKEN,
+        CLOUDFLARE_ACCOUNT_ID: 'a1',
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
+    const gone = once(child, 'exit');
+    const before = traced.length;
+    while (traced.length === before && child.exitCode === null) await new Promise((done) => setTimeout(done, 20));
+    while (!output.includes('unseen by others') && child.exitCode === null) {
+      bus.publish('tail.a1.w', event('ok'));
+      const log = { message: ['unseen by others'], level: 'log', timestamp: 1 };
+      bus.publish('tail.a1.w', event('exceededCpu', [log]));
+      await new Promise((done) => setTimeout(done, 50));
+    }
+    assert.match(output, /"outcome": "exceededCpu"/);
+    assert.doesNotMatch(output, /"outcome": "ok"/);
+    // The server ends the session: for wrangler that is the end, not a failure.
+    const [{ id }] = (await api('GET', 'w/tails')).result as unknown as [Session];
+    await api('DELETE', `w/tails/${id}`);
+    assert.equal((await gone)[0], 0, output);
   });
 });

@@ -179,7 +179,10 @@ describe('egress to an origin', () => {
   it('sends bodies with and without a length, and answers without a body', async () => {
     const { path } = await exit();
     const body = Buffer.alloc(300_000, 'b');
-    for (const headers of [{ 'content-length': '300000' }, { 'transfer-encoding': 'chunked' }] as Record<string, string>[]) {
+    for (const headers of [{ 'content-length': '300000' }, { 'transfer-encoding': 'chunked' }] as Record<
+      string,
+      string
+    >[]) {
       const answer = await ask(path, `http://origin.example:${port}/echo`, { method: 'POST', headers, body });
       assert.ok(answer.body.equals(body));
     }

@@ -2,9 +2,8 @@
  * Service bindings: bytes from a caller's socket to the current process of the target Worker. Which Worker that is was said by
  * the supervisor when it attached the caller; nothing that the caller sends is read, so it cannot reach another.
  *
- * A connection carries many calls and stays open, so a relay cannot see requests: a connection counts as a request while it had
- * bytes within the last second. When a process leaves its set (switch-over), its connections are closed as soon as they are
- * quiet; the callers then connect anew, to the new process.
+ * Connections stay open between calls. Which of them are in use is `rpc-activity.ts`. When a process leaves its set (switch-over)
+ * its connections are closed as soon as they are not in use; the callers then connect anew, to the new process.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { log, reason } from '../model/log.ts';
@@ -12,17 +11,21 @@ import type { Attach, IsolateRef, IsolateSet, Publications } from '../model/mess
 import { pickVersion } from '../model/traffic.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Directory } from './directory.ts';
+import { type Activity, createActivity } from './rpc-activity.ts';
 
 const TICK_MS = 200;
-export const QUIET_MS = 1_000;
+/** A connection that is not in use at this many ticks in a row may be closed. */
+const QUIET_TICKS = 2;
 const MAX_LEAVING_MS = 30_000;
+const CLOSE_GRACE_MS = 1_000;
 /** The name under which this process reports; the supervisor waits for its release. */
 const NAME = 'data';
 
 interface Connection {
   caller: Socket;
   target: Socket;
-  lastBytesAt: number;
+  activity: Activity;
+  quietTicks: number;
 }
 
 export interface Relays {
@@ -65,17 +68,14 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
     if (!path) throw new Error(`Worker ${script} has no entrypoint ${entrypoint}`);
     if (caller.destroyed) return;
     const target = connect({ path, allowHalfOpen: true });
-    const connection: Connection = { caller, target, lastBytesAt: Date.now() };
+    const activity = createActivity();
+    const connection: Connection = { caller, target, activity, quietTicks: 0 };
     const all = connections.get(isolate.id) ?? new Set();
     connections.set(isolate.id, all.add(connection));
-    caller.on('data', () => {
-      connection.lastBytesAt = Date.now();
-      // Every piece from a caller may be a call: an upper bound, for budgets that must not be too small.
-      started.set(isolate.id, (started.get(isolate.id) ?? 0) + 1);
+    caller.on('data', (chunk: Buffer) => {
+      started.set(isolate.id, (started.get(isolate.id) ?? 0) + activity.fromCaller(chunk));
     });
-    target.on('data', () => {
-      connection.lastBytesAt = Date.now();
-    });
+    target.on('data', (chunk: Buffer) => activity.fromTarget(chunk));
     target.on('error', (error) => {
       log('info', 'a service binding lost its Worker', { script, error: reason(error) });
       caller.destroy();
@@ -102,7 +102,7 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
     const timer = setTimeout(() => {
       caller.destroy();
       target.destroy();
-    }, QUIET_MS);
+    }, CLOSE_GRACE_MS);
     target.once('close', () => clearTimeout(timer));
   }
 
@@ -111,7 +111,7 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
     const isolates: Publications['local.load']['isolates'] = {};
     for (const id of new Set([...connections.keys(), ...reported.keys(), ...started.keys()])) {
       let open = 0;
-      for (const connection of connections.get(id) ?? []) if (now - connection.lastBytesAt < QUIET_MS) open++;
+      for (const { activity } of connections.get(id) ?? []) open += activity.open(now);
       const begun = started.get(id) ?? 0;
       if (open === (reported.get(id) ?? 0) && begun === 0) continue;
       isolates[id] = { open, started: begun };
@@ -124,7 +124,8 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
     }
     for (const [id, since] of leaving) {
       for (const connection of connections.get(id) ?? []) {
-        if (now - connection.lastBytesAt < QUIET_MS && now - since < MAX_LEAVING_MS) continue;
+        connection.quietTicks = connection.activity.open(now) > 0 ? 0 : connection.quietTicks + 1;
+        if (connection.quietTicks < QUIET_TICKS && now - since < MAX_LEAVING_MS) continue;
         if (!connection.target.writableEnded) closeGracefully(connection);
       }
     }

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { WebSocketServer } from 'ws';
-import type { Attach, EdgeChange, IsolateSet, TailEvent } from '../model/messages.ts';
+import type { Attach, EdgeChange, IsolateSet, Publications, TailEvent } from '../model/messages.ts';
 import { workerdPath } from '../pop/isolates/workerd.ts';
 import type { Bus } from '../state/bus.ts';
 import { createHub } from '../state/local-bus.ts';
@@ -42,6 +42,7 @@ export default {
         const hit = await caches.default.match('http://x.example/a');
         return Response.json([put ?? null, hit ?? null, await caches.default.delete('http://x.example/a')]);
       }
+      if (pathname === '/slow') return new Response(await env.OTHER.slow());
       if (pathname === '/rpc') return new Response(await env.OTHER.add(2, 3));
       if (pathname === '/assets') return env.ASSETS.fetch(request);
       return env.OTHER.fetch(request);
@@ -54,6 +55,7 @@ const target = (version: string) => `
 import { WorkerEntrypoint } from 'cloudflare:workers';
 export class Other extends WorkerEntrypoint {
   add(a, b) { return String(a + b) + ' by ${version}'; }
+  async slow() { await scheduler.wait(2500); return 'slow, by ${version}'; }
   fetch() { return new Response('fetched from ${version}'); }
 }
 export default { fetch() { return new Response('wrong entrypoint'); } };`;
@@ -91,7 +93,7 @@ let data: DataService;
 let origin: Server;
 let base: string;
 const processes: ChildProcess[] = [];
-const published: { subject: string; message: any }[] = [];
+const published: { subject: string; message: unknown }[] = [];
 
 async function startWorkerd(name: string, script: string, text: string): Promise<string> {
   const home = join(dir, name);
@@ -110,17 +112,23 @@ async function startWorkerd(name: string, script: string, text: string): Promise
 async function startTarget(versionId: string): Promise<IsolateSet> {
   await mkdir(join(dir, versionId));
   const rpc = `, (name="rpc", address="unix:r-1.sock", service=(name="user", entrypoint="Other"), http=(capnpConnectHost="selvedge-rpc"))`;
-  const home = await startWorkerd(versionId, target(versionId), config('', 'globalOutbound="user"', rpc).replace(
-    'services = [',
-    'services = [(name="internet", disk="."),',
-  ));
+  const home = await startWorkerd(
+    versionId,
+    target(versionId),
+    config('', 'globalOutbound="user"', rpc).replace('services = [', 'services = [(name="internet", disk="."),'),
+  );
   const ref = { id: `i-${versionId}`, main: join(home, 'm.sock'), rpc: { Other: join(home, 'r-1.sock') } };
   return { versionId, isolates: [ref], tailed: false };
 }
 
 function ask(path: string): Promise<string> {
   return new Promise((done, fail) => {
-    const req = request({ socketPath: join(dir, 'caller', 'm.sock'), path, headers: { host: 'w.example' }, agent: false });
+    const req = request({
+      socketPath: join(dir, 'caller', 'm.sock'),
+      path,
+      headers: { host: 'w.example' },
+      agent: false,
+    });
     req.on('error', fail);
     req.on('response', async (res) => {
       let body = '';
@@ -131,7 +139,8 @@ function ask(path: string): Promise<string> {
   });
 }
 
-const seen = (subject: string) => published.filter((each) => each.subject === subject).map(({ message }) => message);
+const seen = <T>(subject: string) =>
+  published.filter((each) => each.subject === subject).map(({ message }) => message as T);
 async function until(what: () => unknown): Promise<void> {
   for (let i = 0; i < 500 && !what(); i++) await new Promise((done) => setTimeout(done, 20));
   assert.ok(what(), `in time: ${what}`);
@@ -163,7 +172,7 @@ describe('the data process, with real isolate processes', () => {
     hub.respond('local.snapshot', () => ({ changes: [account, deployed('v1')], isolates: [] }));
     // The target sleeps: the first call wakes it.
     hub.respond('local.wake', ({ versionId }) => {
-      assert.equal(versionId, 'v1');
+      if (versionId !== 'v1') throw new Error(`version ${versionId} does not start`);
       hub.publish('local.isolates', first);
       return first;
     });
@@ -172,7 +181,13 @@ describe('the data process, with real isolate processes', () => {
     }
     data = await startDataService({
       bus: hub,
-      settings: { listen: '127.0.0.1', httpPort: 1, httpsPort: 1, workersDomain: 'workers.localhost', egressAllow: ['127.0.0.1'] },
+      settings: {
+        listen: '127.0.0.1',
+        httpPort: 1,
+        httpsPort: 1,
+        workersDomain: 'workers.localhost',
+        egressAllow: ['127.0.0.1'],
+      },
       assetServer: () => createServer((_req, res) => res.end('an asset')),
     });
     await hub.request('local.attach', { ...attach, dir: join(dir, 'caller') });
@@ -217,28 +232,50 @@ describe('the data process, with real isolate processes', () => {
     assert.equal(await ask('/rpc'), '5 by v1');
     assert.equal(await ask('/'), 'fetched from v1');
 
-    await until(() => seen('local.load').some(({ from, isolates }) => from === 'data' && isolates['i-v1']?.open > 0));
+    await until(() =>
+      seen<Publications['local.load']>('local.load').some(
+        ({ from, isolates }) => from === 'data' && (isolates['i-v1']?.started ?? 0) > 0,
+      ),
+    );
   });
-  it('moves to the new process of the target and releases the old one', async () => {
+  it('moves to the new process of the target and releases the old one when its last call is done', async () => {
+    const slow = ask('/slow');
+    await until(() => seen<Publications['local.load']>('local.load').at(-1)?.isolates['i-v1']?.open === 1);
     const second = await startTarget('v2');
     hub.publish('local.isolates', second);
     hub.publish('local.docs', { changes: [deployed('v2')] });
     hub.publish('local.isolates', { versionId: 'v1', isolates: [], tailed: false });
-    await until(() => seen('local.released').some(({ from, isolate }) => from === 'data' && isolate === 'i-v1'));
+    assert.equal(await slow, 'slow, by v1');
+    await until(() =>
+      seen<Publications['local.released']>('local.released').some(
+        ({ from, isolate }) => from === 'data' && isolate === 'i-v1',
+      ),
+    );
     assert.equal(await ask('/rpc'), '5 by v2');
+  });
+  it('ends a call to a Worker that is gone, or whose version does not start', async () => {
+    hub.publish('local.docs', { changes: [deployed('v-broken')] });
+    hub.publish('local.isolates', { versionId: 'v2', isolates: [], tailed: false });
+    await until(() => seen<Publications['local.released']>('local.released').some(({ isolate }) => isolate === 'i-v2'));
+    assert.match(await ask('/rpc'), /^thrown: /);
+    hub.publish('local.docs', { changes: [{ key: 'script/a1/other', doc: null }] });
+    assert.match(await ask('/rpc'), /^thrown: /);
   });
   it('publishes trace items with script and version of the socket that they came by', async () => {
     const item = { outcome: 'ok', scriptName: 'forged', scriptVersion: { id: 'forged' }, logs: [], eventTimestamp: 7 };
     const req = request({ socketPath: join(dir, 'caller', 'tail.sock'), method: 'POST' });
     req.end(JSON.stringify([item]));
     await once(req, 'response');
-    const [event] = seen('tail.a1.caller') as TailEvent[];
-    assert.deepEqual([event?.scriptName, event?.scriptVersion, event?.eventTimestamp], ['caller', { id: 'v-caller' }, 7]);
+    const [event] = seen<TailEvent>('tail.a1.caller');
+    assert.deepEqual(
+      [event?.scriptName, event?.scriptVersion, event?.eventTimestamp],
+      ['caller', { id: 'v-caller' }, 7],
+    );
   });
   it('makes fetch throw above the subrequest limit, and says so in the tail', async () => {
     hub.publish('local.load', { from: 'edge-0', isolates: { 'caller-1': { open: 1, started: 1 } } });
     assert.match(await ask(`/many?to=${base}/`), /^thrown: /);
-    const told = () => (seen('tail.a1.caller') as TailEvent[]).flatMap(({ exceptions }) => exceptions);
+    const told = () => seen<TailEvent>('tail.a1.caller').flatMap(({ exceptions }) => exceptions);
     assert.equal(told().at(-1)?.message, 'Too many subrequests.');
     hub.publish('local.load', { from: 'edge-0', isolates: { 'caller-1': { open: 0, started: 0 } } });
     assert.match(await ask(`/fetch?to=${base}/`), /origin says/);

@@ -1,0 +1,30 @@
+#!/usr/bin/env node
+// Runs on any Node: starts the command on Node 24, which npm has put beside it on Linux, or says in one line what is missing.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const NEEDED = 24;
+const root = fileURLToPath(new URL('..', import.meta.url));
+const pinned = join(root, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node');
+const flag = '--disable-warning=ExperimentalWarning';
+
+if (Number(process.versions.node.split('.')[0]) >= NEEDED && process.execArgv.includes(flag)) {
+  await import(join(root, 'src/cli/main.ts'));
+} else {
+  const node = Number(process.versions.node.split('.')[0]) >= NEEDED ? process.execPath : pinned;
+  if (!existsSync(node)) {
+    process.stderr.write(`selvedge: Node ${NEEDED} is needed, this is ${process.version}; run \`npm ci\` (Linux) or install it\n`);
+    process.exit(1);
+  }
+  const child = spawn(node, [flag, fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' });
+  // The terminal's Ctrl-C reaches the child by itself; what others send to this process is passed on.
+  process.on('SIGINT', () => undefined);
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  process.on('SIGHUP', () => child.kill('SIGHUP'));
+  child.on('exit', (code, signal) => {
+    if (signal) process.kill(process.pid, signal);
+    else process.exit(code ?? 1);
+  });
+}

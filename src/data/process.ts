@@ -1,0 +1,33 @@
+/** Entry of the data process: opens what stands behind the sockets of isolate processes, and closes it on SIGTERM. */
+import { layout } from '../model/layout.ts';
+import { log, reason } from '../model/log.ts';
+import { settingsFromEnv } from '../model/settings.ts';
+import { openFileBlobs } from '../state/file-blobs.ts';
+import { connectBus } from '../state/local-bus.ts';
+import { createAssetBinding } from './assets.ts';
+import { startDataService } from './service.ts';
+
+const settings = settingsFromEnv();
+const bus = connectBus();
+const name = process.env.SELVEDGE_PROCESS ?? 'data';
+const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
+const service = await startDataService({ bus, settings, assetServer: createAssetBinding(blobs) });
+bus.publish('local.ready', { name, pid: process.pid });
+
+/** The isolate processes are stopped before this one, so what is still open belongs to nobody. */
+let draining = false;
+async function drain(): Promise<void> {
+  if (draining) return;
+  draining = true;
+  await service.close();
+  await blobs.close();
+  process.exit(0);
+}
+process.on('SIGTERM', () => void drain());
+// Ctrl-C goes to the whole group: the supervisor decides.
+process.on('SIGINT', () => undefined);
+process.on('disconnect', () => process.exit(1));
+process.on('uncaughtException', (error) => {
+  log('error', 'the data process failed', { error: reason(error), stack: error.stack });
+  process.exit(1);
+});

@@ -1,0 +1,125 @@
+/**
+ * Is a relayed connection between two workerd processes in use? Watches the bytes, changes nothing. There are two kinds:
+ *
+ * - HTTP/1.1, for `fetch()` on a service binding: one request at a time, so it is in use when the caller spoke last, and while
+ *   bytes flow. After an upgrade (WebSocket) it is in use until it closes.
+ * - Cap'n Proto RPC after a CONNECT, for method calls: every `call` and `bootstrap` is answered by one `return`
+ *   (https://github.com/capnproto/capnproto/blob/v2/c%2B%2B/src/capnp/rpc.capnp), so calls without one are in progress.
+ */
+
+/** HTTP: bytes this recent mean that a body is on its way. */
+export const QUIET_MS = 1_000;
+
+/** Kinds of message, the union of `Message` in rpc.capnp. */
+const CALL = 2;
+const RETURN = 3;
+const BOOTSTRAP = 8;
+
+/** More segments or a larger root than real messages have: not RPC, or nothing that can be followed. */
+const MAX_SEGMENTS = 512;
+const MAX_HEAD_BYTES = 64 * 1024;
+const WORD = 8;
+
+export interface Activity {
+  /** Bytes from the caller. Returns how many calls began. */
+  fromCaller(chunk: Buffer): number;
+  fromTarget(chunk: Buffer): void;
+  /** Calls in progress; 0: nobody would notice if the connection closed. */
+  open(nowMs: number): number;
+}
+
+export function createActivity(): Activity {
+  let kind: 'unknown' | 'http' | 'upgraded' | 'rpc' = 'unknown';
+  let callerSpokeLast = false;
+  let lastBytesAt = Date.now();
+  let calls = 0;
+  let returns = 0;
+  const count = (type: number) => {
+    if (type === CALL || type === BOOTSTRAP) calls++;
+    else if (type === RETURN) returns++;
+  };
+  const requests = createMessageReader(count);
+  const answers = createMessageReader(count);
+
+  return {
+    fromCaller(chunk) {
+      lastBytesAt = Date.now();
+      const begins = !callerSpokeLast;
+      callerSpokeLast = true;
+      if (kind === 'unknown') kind = chunk.subarray(0, 8).toString('latin1') === 'CONNECT ' ? 'rpc' : 'http';
+      if (kind === 'http' && begins && /\r\nupgrade: *websocket\r\n/i.test(chunk.toString('latin1'))) kind = 'upgraded';
+      if (kind !== 'rpc') return begins ? 1 : 0;
+      const before = calls;
+      requests(chunk);
+      return calls - before;
+    },
+    fromTarget(chunk) {
+      lastBytesAt = Date.now();
+      callerSpokeLast = false;
+      if (kind === 'rpc') answers(chunk);
+    },
+    open(nowMs) {
+      if (kind === 'upgraded') return 1;
+      if (kind === 'rpc') return Math.max(0, calls - returns);
+      return callerSpokeLast || nowMs - lastBytesAt < QUIET_MS ? 1 : 0;
+    },
+  };
+}
+
+/**
+ * Reads one direction of an RPC connection, cut anywhere: skips the HTTP head, then reports the kind of each message (the first 16
+ * bits of its root struct). Follows the framing of https://capnproto.org/encoding.html; gives up on what it cannot follow.
+ */
+export function createMessageReader(onMessage: (type: number) => void): (chunk: Buffer) => void {
+  let inHttpHead = true;
+  let pending: Buffer = Buffer.alloc(0);
+  let skip = 0;
+  let lost = false;
+
+  return (chunk) => {
+    let at = Math.min(skip, chunk.length);
+    skip -= at;
+    if (lost || at === chunk.length) return;
+    pending = pending.length > 0 ? Buffer.concat([pending, chunk.subarray(at)]) : chunk.subarray(at);
+    at = 0;
+    if (inHttpHead) {
+      const end = pending.indexOf('\r\n\r\n');
+      if (end === -1) return;
+      inHttpHead = false;
+      at = end + 4;
+    }
+    while (at < pending.length) {
+      const message = readHead(pending.subarray(at));
+      if (message === 'short' && pending.length - at < MAX_HEAD_BYTES) break;
+      if (typeof message === 'string') {
+        lost = true;
+        pending = Buffer.alloc(0);
+        return;
+      }
+      onMessage(message.type);
+      at += message.sizeBytes;
+    }
+    skip = Math.max(0, at - pending.length);
+    // A copy: a small rest must not keep a large chunk in memory.
+    pending = at < pending.length ? Buffer.from(pending.subarray(at)) : Buffer.alloc(0);
+  };
+}
+
+/** Size and kind of the message that begins here; 'short': more bytes are needed; 'strange': not a message. */
+function readHead(bytes: Buffer): { type: number; sizeBytes: number } | 'short' | 'strange' {
+  if (bytes.length < WORD) return 'short';
+  const segments = bytes.readUInt32LE(0) + 1;
+  if (segments > MAX_SEGMENTS) return 'strange';
+  const tableBytes = Math.ceil((4 + 4 * segments) / WORD) * WORD;
+  if (bytes.length < tableBytes + WORD) return 'short';
+  let sizeBytes = tableBytes;
+  for (let i = 0; i < segments; i++) sizeBytes += bytes.readUInt32LE(4 + 4 * i) * WORD;
+  // The root is a struct pointer: kind in the two low bits, then the offset in words, signed.
+  const pointer = bytes.readInt32LE(tableBytes);
+  const offset = pointer >> 2;
+  if ((pointer & 3) !== 0 || offset < 0) return 'strange';
+  const root = tableBytes + WORD + offset * WORD;
+  if (root + 2 > sizeBytes) return 'strange';
+  if (bytes.length < root + 2) return 'short';
+  return { type: bytes.readUInt16LE(root), sizeBytes };
+}
