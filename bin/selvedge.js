@@ -15,15 +15,18 @@ if (Number(process.versions.node.split('.')[0]) >= NEEDED && process.execArgv.in
 } else {
   const node = Number(process.versions.node.split('.')[0]) >= NEEDED ? process.execPath : pinned;
   if (!existsSync(node)) {
-    process.stderr.write(`selvedge: Node ${NEEDED} is needed, this is ${process.version}; run \`npm ci\` (Linux) or install it\n`);
+    process.stderr.write(
+      `selvedge: Node ${NEEDED} is needed, this is ${process.version}; run \`npm ci\` (Linux) or install it\n`,
+    );
     process.exit(1);
   }
   const child = spawn(node, [flag, fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' });
-  // The terminal's Ctrl-C reaches the child by itself; what others send to this process is passed on.
-  process.on('SIGINT', () => undefined);
-  process.on('SIGTERM', () => child.kill('SIGTERM'));
-  process.on('SIGHUP', () => child.kill('SIGHUP'));
+  // A terminal's Ctrl-C reaches the child by itself too: it takes two signals within a moment for one.
+  const passedOn = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+  for (const signal of passedOn) process.on(signal, () => child.kill(signal));
   child.on('exit', (code, signal) => {
+    // The same end as the child's: by the signal, or with the status.
+    for (const name of passedOn) process.removeAllListeners(name);
     if (signal) process.kill(process.pid, signal);
     else process.exit(code ?? 1);
   });

@@ -30,7 +30,12 @@ Examples:
     .action(async ({ data, json }) => {
       const accounts = await withLedger(data, listAccounts);
       if (json) return print(JSON.stringify(accounts, null, 2));
-      print(table(['ID', 'NAME', 'SUBDOMAIN', 'CREATED'], accounts.map((a) => [a.id, a.name, a.subdomain, a.createdOn])));
+      print(
+        table(
+          ['ID', 'NAME', 'SUBDOMAIN', 'CREATED'],
+          accounts.map((a) => [a.id, a.name, a.subdomain, a.createdOn]),
+        ),
+      );
     });
   return command;
 }

@@ -27,7 +27,9 @@ export function dataOption(): Option {
 export function existingDataDir(path: string): string {
   const dataDir = resolve(path);
   if (!existsSync(layout(dataDir).ledger)) {
-    throw new Error(`there is no Selvedge in ${dataDir}: start one with \`selvedge up --data ${path}\`, or name its directory by --data`);
+    throw new Error(
+      `there is no Selvedge in ${dataDir}: start one with \`selvedge up --data ${path}\`, or name its directory by --data`,
+    );
   }
   return dataDir;
 }
@@ -40,12 +42,25 @@ export function readRunning(dataDir: string): Running | null {
   } catch {
     return null;
   }
+  return isSelvedge(running.pid) ? running : null;
+}
+
+/** Does this process run, and is it ours? After a crash its number may be another program's. */
+function isSelvedge(pid: number): boolean {
   try {
-    process.kill(running.pid, 0);
-    return running;
+    process.kill(pid, 0);
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM' ? running : null;
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
   }
+  const commandLine = `/proc/${pid}/cmdline`;
+  return !existsSync(commandLine) || readFileSync(commandLine, 'latin1').includes('selvedge');
+}
+
+/** The host part of a URL that reaches an address this machine listens on. */
+export function urlHost(listen: string): string {
+  if (listen === '0.0.0.0') return '127.0.0.1';
+  if (listen === '::') return '[::1]';
+  return listen.includes(':') ? `[${listen}]` : listen;
 }
 
 /** Like `readRunning`; throws one clear sentence if nothing runs. */
@@ -60,7 +75,8 @@ export function readWranglerEnv(dataDir: string): Record<string, string> {
   const variables: Record<string, string> = {};
   const path = layout(dataDir).wranglerEnv;
   if (!existsSync(path)) return variables;
-  for (const match of readFileSync(path, 'utf8').matchAll(/^export (\w+)="([^"\n]*)"$/gm)) variables[match[1]!] = match[2]!;
+  for (const match of readFileSync(path, 'utf8').matchAll(/^export (\w+)="([^"\n]*)"$/gm))
+    variables[match[1]!] = match[2]!;
   return variables;
 }
 

@@ -1,19 +1,20 @@
 /** The first start: an account with a token, the welcome Worker, and `wrangler.env`. Later starts find them and only follow a changed port. */
-import { renameSync, writeFileSync } from 'node:fs';
-import { createAccount, createToken, listAccounts } from '../core/accounts.ts';
+import { existsSync } from 'node:fs';
+import { createAccount, createToken, findToken, listAccounts } from '../core/accounts.ts';
 import { deployWelcome } from '../core/welcome.ts';
 import type { Account } from '../model/documents.ts';
 import { layout } from '../model/layout.ts';
 import type { Settings } from '../model/settings.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
+import { writePrivate } from '../state/private-file.ts';
 import { openSqliteLedger } from '../state/sqlite-ledger.ts';
 import { openVault } from '../state/vault.ts';
-import { readWranglerEnv } from './data-dir.ts';
+import { readWranglerEnv, urlHost } from './data-dir.ts';
 
 export interface Installation {
   /** The first account: the one that `wrangler.env` is for. */
   account: Account;
-  /** Value of a token that was made just now, null if there was one. */
+  /** Value of a token that was made just now, null if the one of wrangler.env is valid. */
   token: string | null;
   /** Text of wrangler.env. */
   wranglerEnv: string;
@@ -28,18 +29,19 @@ export async function install(settings: Settings): Promise<Installation> {
   try {
     const accounts = await listAccounts(ledger);
     const account = accounts[0] ?? (await createAccount(ledger, { name: 'default', subdomain: 'edge' }));
-    if (accounts.length === 0) await deployWelcome(ledger, blobs, account.id, settings.plan);
-    let token: string | null = null;
+    // wrangler.env is written last: without it a first start was not finished.
+    if (!existsSync(paths.wranglerEnv)) await deployWelcome(ledger, blobs, account.id, settings.plan);
     const kept = readWranglerEnv(settings.dataDir).CLOUDFLARE_API_TOKEN;
-    if (!kept) token = (await createToken(ledger, { accountId: account.id, name: 'wrangler.env', expiresOn: null })).value;
-    const wranglerEnv = `export CLOUDFLARE_API_BASE_URL="http://${settings.listen}:${settings.apiPort}/client/v4"
+    const valid = kept !== undefined && (await findToken(ledger, kept))?.accountId === account.id;
+    const token = valid
+      ? null
+      : (await createToken(ledger, { accountId: account.id, name: 'wrangler.env', expiresOn: null })).value;
+    const wranglerEnv = `export CLOUDFLARE_API_BASE_URL="http://${urlHost(settings.listen)}:${settings.apiPort}/client/v4"
 export CLOUDFLARE_ACCOUNT_ID="${account.id}"
-export CLOUDFLARE_API_TOKEN="${kept ?? token}"
+export CLOUDFLARE_API_TOKEN="${token ?? kept}"
 export WRANGLER_SEND_METRICS="false"
 `;
-    // Whole or not at all: the token's value is nowhere else.
-    writeFileSync(`${paths.wranglerEnv}.new`, wranglerEnv, { mode: 0o600 });
-    renameSync(`${paths.wranglerEnv}.new`, paths.wranglerEnv);
+    writePrivate(paths.wranglerEnv, wranglerEnv);
     return { account, token, wranglerEnv };
   } finally {
     await blobs.close();

@@ -13,6 +13,8 @@ import { zoneCommand } from './zone.ts';
 const program = new Command('selvedge')
   .description('An edge cloud that you run yourself: Workers on workerd, deployed by the unmodified wrangler.')
   .version('0.1.0')
+  // Options after `wrangler deploy` are wrangler's.
+  .enablePositionalOptions()
   .showHelpAfterError('(run with --help for what it takes)')
   .addHelpText(
     'after',

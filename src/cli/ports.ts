@@ -1,34 +1,63 @@
 /** Ports before anything is started: free, busy, or to be chosen. */
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 
-/** Binds and lets go. Resolves with the port (chosen by the system for 0); rejects with the system's error. */
-function tryPort(host: string, port: number): Promise<number> {
+/** Listens on a port; rejects with the system's error. */
+function hold(host: string, port: number): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = createServer();
+    const server = createServer((socket) => socket.destroy());
     server.once('error', reject);
-    server.listen({ host, port, exclusive: true }, () => {
-      const { port: bound } = server.address() as { port: number };
-      server.close(() => resolve(bound));
-    });
+    server.listen({ host, port, exclusive: true }, () => resolve(server));
   });
 }
 
-export function portFree(host: string, port: number): Promise<boolean> {
-  return tryPort(host, port).then(
-    () => true,
-    () => false,
-  );
+function release(server: Server): Promise<void> {
+  return new Promise((resolve) => server.close(() => resolve()));
 }
 
-/** The port to use. Throws one clear sentence that names the option. */
-export async function reservePort(host: string, port: number, option: string): Promise<number> {
+export async function portFree(host: string, port: number): Promise<boolean> {
   try {
-    return await tryPort(host, port);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EADDRINUSE') throw new Error(`port ${port} is in use by another program: stop it, or choose another port by ${option}`);
-    if (code === 'EACCES') throw new Error(`port ${port} needs privileges that this user does not have: choose one above 1023 by ${option}`);
-    if (code === 'EADDRNOTAVAIL') throw new Error(`the address ${host} is not one of this machine's: give another by --listen`);
-    throw error;
+    await release(await hold(host, port));
+    return true;
+  } catch {
+    // Whatever the system says, it cannot be used.
+    return false;
+  }
+}
+
+/** Option -> port that is free now, different ones; 0 lets the system choose. Throws one clear sentence that names the option. */
+export async function choosePorts<Option extends string>(
+  host: string,
+  wanted: Record<Option, number>,
+): Promise<Record<Option, number>> {
+  const chosen: Record<string, number> = {};
+  const held: Server[] = [];
+  try {
+    for (const [option, port] of Object.entries<number>(wanted)) {
+      const twin = Object.keys(chosen).find((other) => chosen[other] === port);
+      if (twin) throw new Error(`port ${port} is given to both ${twin} and ${option}: choose different ones`);
+      const server = await hold(host, port).catch((error: NodeJS.ErrnoException) => {
+        throw explained(error, host, port, option);
+      });
+      held.push(server);
+      chosen[option] = (server.address() as { port: number }).port;
+    }
+  } finally {
+    for (const server of held) await release(server);
+  }
+  return chosen as Record<Option, number>;
+}
+
+function explained(error: NodeJS.ErrnoException, host: string, port: number, option: string): Error {
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return new Error(`port ${port} is in use by another program: stop it, or choose another port by ${option}`);
+    case 'EACCES':
+      return new Error(
+        `port ${port} needs privileges that this user does not have: choose one above 1023 by ${option}`,
+      );
+    case 'EADDRNOTAVAIL':
+      return new Error(`the address ${host} is not one of this machine's: give another by --listen`);
+    default:
+      return error;
   }
 }

@@ -1,7 +1,8 @@
 /** `selvedge status`: what runs on this machine now, asked of the control API. */
 import { Command } from 'commander';
+import { reason } from '../model/log.ts';
 import type { PopStatus } from '../model/messages.ts';
-import { dataOption, existingDataDir, readWranglerEnv, requireRunning } from './data-dir.ts';
+import { dataOption, existingDataDir, readWranglerEnv, requireRunning, urlHost } from './data-dir.ts';
 import { print, table } from './table.ts';
 
 const TIMEOUT_MS = 5_000;
@@ -16,17 +17,28 @@ export function statusCommand(): Command {
       const dataDir = existingDataDir(data);
       const running = requireRunning(dataDir);
       const token = readWranglerEnv(dataDir).CLOUDFLARE_API_TOKEN ?? '';
-      const host = running.listen === '0.0.0.0' || running.listen === '::' ? '127.0.0.1' : running.listen;
-      const response = await fetch(`http://${host}:${running.api}/selvedge/status`, {
+      const url = `http://${urlHost(running.listen)}:${running.api}/selvedge/status`;
+      const response = await fetch(url, {
         headers: { authorization: `Bearer ${token}` },
         signal: AbortSignal.timeout(TIMEOUT_MS),
+      }).catch((error: Error) => {
+        // undici says "fetch failed" and gives the reason as the cause.
+        throw new Error(`the control API at ${url} does not answer: ${reason(error.cause ?? error)}`);
       });
-      if (!response.ok) throw new Error(`the control API answered ${response.status}: is the token in wrangler.env still valid?`);
+      if (!response.ok)
+        throw new Error(`the control API answered ${response.status}: is the token in wrangler.env still valid?`);
       const { result } = (await response.json()) as { result: PopStatus };
       if (json) return print(JSON.stringify({ ...running, ...result }, null, 2));
       print(`Selvedge on ${dataDir}, pid ${running.pid}, PoP ${result.colo}, since ${running.startedAt}`);
-      print(`Edge http :${running.http}, https :${running.https}; control API :${running.api}; sandbox ${result.sandbox}; ledger at ${result.sequence}`);
-      print(`\n${table(['PROCESS', 'PID', 'RESTARTS'], result.processes.map((p) => [p.name, String(p.pid), String(p.restarts)]))}`);
+      print(
+        `Edge http :${running.http}, https :${running.https}; control API :${running.api}; sandbox ${result.sandbox}; ledger at ${result.sequence}`,
+      );
+      print(
+        `\n${table(
+          ['PROCESS', 'PID', 'RESTARTS'],
+          result.processes.map((p) => [p.name, String(p.pid), String(p.restarts)]),
+        )}`,
+      );
       const rows = result.isolates.map((i) => [
         i.script,
         i.versionId.slice(0, 8),

@@ -26,10 +26,13 @@ Examples:
         const accounts = await listAccounts(ledger);
         const chosen = account ?? (accounts.length === 1 ? accounts[0]!.id : null);
         if (!chosen) throw new Error('there are several accounts: name one by --account (see `selvedge account list`)');
-        if (!accounts.some(({ id }) => id === chosen)) throw new Error(`there is no account ${chosen} (see \`selvedge account list\`)`);
+        if (!accounts.some(({ id }) => id === chosen))
+          throw new Error(`there is no account ${chosen} (see \`selvedge account list\`)`);
         return createToken(ledger, { accountId: chosen, name, expiresOn: expires ? parseExpiry(expires) : null });
       });
-      print(`Token ${token.id} made${token.expiresOn ? `, valid until ${token.expiresOn}` : ''}. It is shown only now:\n${value}`);
+      print(
+        `Token ${token.id} made${token.expiresOn ? `, valid until ${token.expiresOn}` : ''}. It is shown only now:\n${value}`,
+      );
     });
   command
     .command('list')
@@ -60,7 +63,8 @@ Examples:
 export function parseExpiry(text: string, now = Date.now()): string {
   const match = /^(\d{1,5})([dh])$/.exec(text);
   const time = match ? now + Number(match[1]) * (match[2] === 'd' ? 86_400_000 : 3_600_000) : Date.parse(text);
-  if (Number.isNaN(time)) throw new Error(`--expires ${text}: neither a span such as 90d or 12h nor a date such as 2027-01-31`);
+  if (Number.isNaN(time))
+    throw new Error(`--expires ${text}: neither a span such as 90d or 12h nor a date such as 2027-01-31`);
   if (time <= now) throw new Error(`--expires ${text}: that is in the past`);
   return new Date(time).toISOString();
 }

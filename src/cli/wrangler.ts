@@ -8,7 +8,8 @@ import { dataOption, existingDataDir, readWranglerEnv, requireRunning } from './
 export function wranglerCommand(): Command {
   return new Command('wrangler')
     .description('run wrangler against this edge')
-    .argument('[args...]', 'what wrangler takes; put -- before it')
+    .argument('[args...]', 'what wrangler takes; options of this command come before it')
+    .passThroughOptions()
     .addOption(dataOption())
     .addHelpText(
       'after',
@@ -23,13 +24,21 @@ Examples:
       requireRunning(dataDir);
       const child = spawn(process.execPath, [wranglerPath(), ...args], {
         stdio: 'inherit',
-        env: { ...process.env, ...readWranglerEnv(dataDir), WRANGLER_SEND_METRICS: 'false' },
+        env: wranglerEnvironment(dataDir),
       });
-      process.on('SIGINT', () => undefined);
+      process.on('SIGTERM', () => child.kill('SIGTERM'));
+      // A terminal's Ctrl-C reaches wrangler by itself, and twice would not let it clean up.
+      process.on('SIGINT', () => process.stdin.isTTY || child.kill('SIGINT'));
       process.exitCode = await new Promise<number>((resolve, reject) => {
         child.on('error', reject).on('exit', (code) => resolve(code ?? 1));
       });
     });
+}
+
+/** This process's environment with the edge's address; credentials for Cloudflare itself are left out. */
+function wranglerEnvironment(dataDir: string): NodeJS.ProcessEnv {
+  const { CLOUDFLARE_API_KEY, CLOUDFLARE_EMAIL, CF_API_TOKEN, CF_API_KEY, CF_ACCOUNT_ID, ...environment } = process.env;
+  return { ...environment, ...readWranglerEnv(dataDir), WRANGLER_SEND_METRICS: 'false' };
 }
 
 /** The wrangler that npm installed; throws one clear sentence if it was left out (`npm ci --omit=dev`). */

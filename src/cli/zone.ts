@@ -25,7 +25,9 @@ Examples:
         if (!chosen) throw new Error('there are several accounts: name one by --account (see `selvedge account list`)');
         return createZone(ledger, { accountId: chosen, name });
       });
-      print(`Zone ${zone.name} (${zone.id}) added. Point its DNS at this machine; routes and custom domains may use it now.`);
+      print(
+        `Zone ${zone.name} (${zone.id}) added. Point its DNS at this machine; routes and custom domains may use it now.`,
+      );
     });
   command
     .command('list')
@@ -35,7 +37,12 @@ Examples:
     .action(async ({ data, json }) => {
       const zones = await withLedger(data, (ledger) => listZones(ledger));
       if (json) return print(JSON.stringify(zones, null, 2));
-      print(table(['NAME', 'ID', 'ACCOUNT'], zones.map((zone) => [zone.name, zone.id, zone.accountId])));
+      print(
+        table(
+          ['NAME', 'ID', 'ACCOUNT'],
+          zones.map((zone) => [zone.name, zone.id, zone.accountId]),
+        ),
+      );
     });
   return command;
 }

@@ -19,8 +19,7 @@ export const ERRORS = {
   10000: { status: 403, meaning: 'The API token is unknown, revoked or expired.' },
 
   // Requests
-  7003: { status: 404, meaning: 'No such path in this API.' },
-  7001: { status: 405, meaning: 'The path exists, but not with this method.' },
+  7003: { status: 404, meaning: 'No such path in this API, or no such zone on this account.' },
   10001: { status: 400, meaning: 'The body or a parameter is not valid; the message says which field and why.' },
   10002: { status: 500, meaning: 'Something broke inside Selvedge; the log has the reason.' },
   10003: { status: 413, meaning: 'The body is larger than this endpoint accepts.' },
@@ -30,7 +29,6 @@ export const ERRORS = {
   // Accounts, subdomains and zones
   1061: { status: 400, meaning: 'The zone exists already, or overlaps with a zone that somebody else holds.' },
   1003: { status: 400, meaning: 'Not a domain name that can be a zone here.' },
-  7000: { status: 404, meaning: 'No such zone.' },
   10032: { status: 409, meaning: 'The subdomain belongs to another account.' },
   10033: { status: 400, meaning: 'Not a DNS label that can be a subdomain.' },
 
@@ -55,6 +53,7 @@ export const ERRORS = {
     status: 400,
     meaning: 'The feature (Durable Objects, containers, Python, tail Workers ...) does not exist here yet.',
   },
+  10059: { status: 409, meaning: 'Other Workers bind this one: remove the bindings, or delete with force=true.' },
   10090: { status: 404, meaning: 'The service (Worker) does not exist on this account.' },
   10143: { status: 400, meaning: 'A service binding names a Worker that does not exist on this account.' },
   10144: { status: 400, meaning: 'A service binding names an entrypoint that its Worker does not export.' },
@@ -81,6 +80,20 @@ export const ERRORS = {
   10082: { status: 400, meaning: 'No zone of this account holds the host name.' },
   10100: { status: 400, meaning: 'Not a valid cron expression.' },
   100116: { status: 409, meaning: 'The host name is already the custom domain of another Worker.' },
+
+  // Static assets
+  10301: { status: 400, meaning: 'The manifest of the assets is not valid; the message says which path and why.' },
+  10302: { status: 413, meaning: 'A file of the assets is larger, or there are more files, than is allowed.' },
+  10303: {
+    status: 401,
+    meaning:
+      'The token of an asset upload is missing, not valid, expired (after an hour), or of another account or Worker.',
+  },
+  10304: {
+    status: 400,
+    meaning: 'An uploaded file is not the one that the manifest announced (hash, size, encoding).',
+  },
+  10305: { status: 400, meaning: 'The configuration of the assets is not valid, or their upload is not complete.' },
 
   // Tail sessions
   10063: { status: 403, meaning: 'The Worker has the most tail sessions that it may have.' },

@@ -1,6 +1,7 @@
 /** Listening unix sockets of one isolate process: opened for another uid, bounded, and closed with all their connections. */
 import { chmod, unlink } from 'node:fs/promises';
 import type { Server, Socket } from 'node:net';
+import { log, reason } from '../model/log.ts';
 
 export interface OpenSocket {
   /** Stops listening, cuts every connection and removes the file. */
@@ -33,6 +34,7 @@ export async function openSocket(server: Server, path: string, maxConnections: n
       resolve();
     });
   });
+  server.on('error', (error) => log('error', 'a socket failed', { path, error: reason(error) }));
   await chmod(path, 0o666);
   return {
     async close() {

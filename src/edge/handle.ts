@@ -2,7 +2,7 @@
  * A request's way through the edge, stage by stage: identify -> head -> route -> version -> assets -> worker. Each stage is a file of this
  * folder with that name.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -13,6 +13,7 @@ import type { AssetStage } from './assets.ts';
 import { sendError } from './error-pages.ts';
 import { BadRequest, type Head, readHead } from './headers.ts';
 import { type Client, identify, rayId } from './identify.ts';
+import { LISTENER_LIMITS } from './limits.ts';
 import { Http1Reply, Http2Reply, type Reply } from './reply.ts';
 import type { Snapshot, VersionDoc } from './snapshot.ts';
 import { versionOf } from './version.ts';
@@ -25,6 +26,8 @@ export interface Edge {
   snapshot: Snapshot;
   bus: Bus;
   assets: AssetStage;
+  /** The process stops: what is under way is finished, connections are not kept. */
+  draining: boolean;
 }
 
 type Request = IncomingMessage | Http2ServerRequest;
@@ -34,27 +37,39 @@ const clients = new WeakMap<object, Client | Promise<Client>>();
 
 /** Answers one HTTP/1.1 request. */
 export function handleHttp1(edge: Edge, request: IncomingMessage, response: ServerResponse): void {
-  withClient(edge, request.socket, 'HTTP/1.1', (client) => handle(edge, request, new Http1Reply(response), client));
+  const { socket } = request;
+  withClient(edge, socket, socket, 'HTTP/1.1', (client) =>
+    handle(edge, request, new Http1Reply(response, edge), client),
+  );
 }
 
 /** Answers one HTTP/2 request. */
 export function handleHttp2(edge: Edge, request: Http2ServerRequest, response: Http2ServerResponse): void {
-  const socket = request.stream.session?.socket;
-  if (!socket) return;
-  // The session's socket is a guarded stand-in; it is the same object for all of its requests.
-  withClient(edge, socket as Socket, 'HTTP/2', (client) => handle(edge, request, new Http2Reply(response), client));
+  const { session } = request.stream;
+  // Gone before its request was looked at; its socket could not be asked any more.
+  if (!session || session.destroyed) return;
+  withClient(edge, session, session.socket as Socket, 'HTTP/2', (client) =>
+    handle(edge, request, new Http2Reply(response), client),
+  );
 }
 
-function withClient(edge: Edge, socket: Socket, protocol: 'HTTP/1.1' | 'HTTP/2', then: (client: Client) => void): void {
-  let client = clients.get(socket);
+/** `connection`: the object that stands for it in all of its requests. */
+function withClient(
+  edge: Edge,
+  connection: object,
+  socket: Socket,
+  protocol: 'HTTP/1.1' | 'HTTP/2',
+  then: (client: Client) => void,
+): void {
+  let client = clients.get(connection);
   if (!client) {
     client = identify(socket, protocol, edge.settings.colo);
-    clients.set(socket, client);
-    if (client instanceof Promise) void client.then((known) => clients.set(socket, known));
+    clients.set(connection, client);
+    if (client instanceof Promise) void client.then((known) => clients.set(connection, known));
   }
   if (client instanceof Promise) {
-    client.then(then, (error: unknown) => {
-      log('error', 'a client could not be identified', { error: reason(error) });
+    client.then(then).catch((error: unknown) => {
+      log('error', 'a request failed behind its identification', { error: reason(error) });
       socket.destroy();
     });
   } else then(client);
@@ -71,20 +86,20 @@ function handle(edge: Edge, request: Request, reply: Reply, client: Client): voi
   else askWorker(edge.snapshot, edge.bus, passage);
 }
 
-/** Passes on one WebSocket upgrade. */
+/** Passes on one WebSocket upgrade. `socket` is ours from here on, its errors too. */
 export function handleUpgrade(edge: Edge, request: IncomingMessage, socket: Duplex, early: Buffer): void {
-  withClient(edge, request.socket, 'HTTP/1.1', (client) => {
+  const reply = new UpgradeReply(socket);
+  withClient(edge, request.socket, request.socket, 'HTTP/1.1', (client) => {
     const ray = `${rayId()}-${edge.settings.colo.toUpperCase()}`;
-    const reply = new UpgradeReply(socket);
     const head = headOf(request, client, reply, ray);
     if (!head) return;
     const version = decide(edge, head, client, reply, ray);
     if (!version) return;
     if (!version.hasCode) return sendError(reply, head, ray, 'notFound');
     const passage: Passage = { head, body: request, client, ray, reply, version, time: Date.now() };
-    passWebSocket(edge.snapshot, passage, socket, early).catch((error: unknown) => {
-      log('warn', 'a WebSocket could not be passed on', { version: version.id, error: reason(error) });
-      sendError(reply, head, ray, 'doesNotStart');
+    passWebSocket(edge.snapshot, edge.bus, passage, socket, early).catch((error: unknown) => {
+      log('error', 'a WebSocket could not be passed on', { version: version.id, error: reason(error) });
+      sendError(reply, head, ray, 'edge');
     });
   });
 }
@@ -96,6 +111,8 @@ function headOf(request: Request, client: Client, reply: Reply, ray: string): He
     return null;
   }
   try {
+    if (request.rawHeaders.length > 2 * LISTENER_LIMITS.headerCount)
+      throw new BadRequest(431, 'The request has too many headers.');
     const head = readHead(method, request.url ?? '/', request.rawHeaders, client.scheme);
     if (request.httpVersionMajor === 2) {
       const { stream } = request as Http2ServerRequest;
@@ -106,7 +123,7 @@ function headOf(request: Request, client: Client, reply: Reply, ray: string): He
     return head;
   } catch (error) {
     if (!(error instanceof BadRequest)) throw error;
-    sendError(reply, null, ray, 'badRequest', error.message);
+    sendError(reply, null, ray, error.status === 431 ? 'tooManyHeaders' : 'badRequest', error.message);
     return null;
   }
 }
@@ -138,7 +155,7 @@ class UpgradeReply implements Reply {
   }
   head(status: number, headers: string[]): void {
     this.started = true;
-    let text = `HTTP/1.1 ${status} Error\r\nConnection: close\r\n`;
+    let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nConnection: close\r\n`;
     for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`;
     this.#socket.write(`${text}\r\n`, 'latin1');
   }
@@ -153,6 +170,9 @@ class UpgradeReply implements Reply {
   }
   onGone(handler: () => void): void {
     this.#socket.on('close', handler);
+  }
+  get gone(): boolean {
+    return this.#socket.destroyed;
   }
   cut(): void {
     this.#socket.destroy();

@@ -77,8 +77,9 @@ export function readHead(method: string, url: string, raw: readonly string[], sc
         bodyLength = null;
         continue;
       case 'connection':
-        named = new Set(value.toLowerCase().split(/\s*,\s*/));
-        if (named.size === 1 && (named.has('keep-alive') || named.has('close'))) named = null;
+        if (value === 'keep-alive' || value === 'close') continue;
+        named ??= new Set();
+        for (const option of value.toLowerCase().split(/[\s,]+/)) named.add(option);
         continue;
       case 'cookie':
         // HTTP/2 may send crumbs (RFC 9113, 8.2.3).
@@ -103,7 +104,8 @@ export function readHead(method: string, url: string, raw: readonly string[], sc
   if (target.charCodeAt(0) !== 47) {
     if (target === '*') throw new BadRequest(400, 'OPTIONS * is for a server; ask for a path.');
     const absolute = URL.canParse(target) ? new URL(target) : null;
-    if (!absolute || !/^https?:$/.test(absolute.protocol)) throw new BadRequest(400, 'The request target is not a path.');
+    if (!absolute || !/^https?:$/.test(absolute.protocol))
+      throw new BadRequest(400, 'The request target is not a path.');
     // RFC 9112, 3.2.2: the target's authority counts, whatever Host says.
     authority = absolute.host;
     target = absolute.pathname + absolute.search;
@@ -112,14 +114,13 @@ export function readHead(method: string, url: string, raw: readonly string[], sc
   if (host === '') throw new BadRequest(400, 'The request names no host.');
   const query = target.indexOf('?');
   const path = query < 0 ? target : target.slice(0, query);
-  const found = authority;
   return {
     method,
     target,
     path,
     host,
-    authority: found,
-    lines: `Host: ${stripDefaultPort(found, scheme)}\r\n${lines}`,
+    authority,
+    lines: `Host: ${stripDefaultPort(authority, scheme)}\r\n${lines}`,
     bodyLength,
     wantsJson: accept.includes('application/json') && !accept.includes('text/html'),
     versionKey,

@@ -34,7 +34,7 @@ function describe(ip: string, place: Place, tls: TLSSocket | null, protocol: str
   const cf: Record<string, unknown> = { ...place, colo: colo.toUpperCase(), httpProtocol: protocol };
   if (tls) {
     cf.tlsVersion = tls.getProtocol() ?? '';
-    cf.tlsCipher = tls.getCipher()?.standardName ?? '';
+    cf.tlsCipher = cipherName(tls);
   } else {
     cf.tlsVersion = '';
     cf.tlsCipher = '';
@@ -60,6 +60,12 @@ function describe(ip: string, place: Place, tls: TLSSocket | null, protocol: str
       '',
     ].join('\r\n'),
   };
+}
+
+/** BoringSSL's name, as Cloudflare gives it: `AEAD-AES128-GCM-SHA256` for TLS 1.3, `ECDHE-ECDSA-AES128-GCM-SHA256` before. */
+function cipherName(tls: TLSSocket): string {
+  const name = tls.getCipher()?.name ?? '';
+  return name.startsWith('TLS_') ? `AEAD-${name.slice(4).replaceAll('_', '-').replace(/^AES-/, 'AES')}` : name;
 }
 
 const RAY_BYTES = 8;

@@ -45,6 +45,8 @@ export class Instances {
   update({ versionId, isolates, tailed }: IsolateSet): void {
     const before = this.#byVersion.get(versionId) ?? [];
     const now = isolates.map((ref) => this.#all.get(ref.id) ?? this.#add(ref));
+    // One that was dropped for a failed connection and is named again takes requests again.
+    for (const instance of now) instance.removed = false;
     if (now.length > 0) this.#byVersion.set(versionId, now);
     else this.#byVersion.delete(versionId);
     if (tailed) this.#tailed.add(versionId);

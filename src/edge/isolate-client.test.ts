@@ -47,7 +47,11 @@ interface Answer {
 }
 
 function send(client: IsolateClient, method: string, path: string, body: Body | null = null): Promise<Answer> {
-  const framing = body ? (body.length === null ? 'Transfer-Encoding: chunked\r\n' : `Content-Length: ${body.length}\r\n`) : '';
+  const framing = body
+    ? body.length === null
+      ? 'Transfer-Encoding: chunked\r\n'
+      : `Content-Length: ${body.length}\r\n`
+    : '';
   return new Promise((resolve, reject) => {
     const answer: Answer = { status: 0, headers: [], body: '' };
     client.send(method, `${method} ${path} HTTP/1.1\r\nHost: a.test\r\n${framing}\r\n`, body, {
@@ -67,7 +71,9 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 describe('the client of an isolate process', () => {
   it('asks and gets an answer over one connection, again and again', async () => {
-    const { client, connections } = await serve((request, response) => response.end(`${request.method} ${request.url}`));
+    const { client, connections } = await serve((request, response) =>
+      response.end(`${request.method} ${request.url}`),
+    );
     for (let i = 0; i < 5; i++) {
       const answer = await send(client, 'GET', `/${i}`);
       assert.deepEqual([answer.status, answer.body], [200, `GET /${i}`]);
@@ -100,7 +106,7 @@ describe('the client of an isolate process', () => {
     it(`gives up a body that is ${what} than announced`, async () => {
       const { client } = await serve((request, response) => request.on('end', () => response.end()).resume());
       const body = { stream: Readable.from([Buffer.from('hello')]), length };
-      await assert.rejects(send(client, 'POST', '/', body), (error: UpstreamError) => error.kind === 'lost');
+      await assert.rejects(send(client, 'POST', '/', body), (error: UpstreamError) => error.kind === 'eyeball');
     });
   }
 

@@ -15,8 +15,11 @@ const MAX_IDLE_MS = 3_000;
 /** What went wrong with a request before or while it was answered. */
 export class UpstreamError extends Error {
   override name = 'UpstreamError';
-  /** `connect`: never reached the process. `lost`: the process may have seen it. `bad`: its answer was no HTTP. `busy`: too many. */
-  readonly kind: 'connect' | 'lost' | 'bad' | 'busy';
+  /**
+   * `connect`: no byte reached the process, nor was one taken of the request's body. `lost`: the process may have seen it. `bad`: its answer
+   * was no HTTP. `busy`: too many. `eyeball`: the request's own body broke off.
+   */
+  readonly kind: 'connect' | 'lost' | 'bad' | 'busy' | 'eyeball';
   /** The connection had served a request before: the process may have closed it for idleness in the same moment. */
   readonly reused: boolean;
   constructor(kind: UpstreamError['kind'], message: string, reused = false) {
@@ -132,7 +135,10 @@ class Connection implements Exchange {
       onEnd: (reusable) => this.#onEnd(reusable),
     });
     this.#socket.write(head, 'latin1');
-    if (body) this.#sendBody(body);
+    if (!body) return;
+    // A body cannot be read twice: it waits for the connection, so that the request can go elsewhere if there is none.
+    if (this.#connected) this.#sendBody(body);
+    else this.#socket.once('connect', () => this.#sendBody(body));
   }
 
   resume(): void {
@@ -159,7 +165,7 @@ class Connection implements Exchange {
     const onData = (chunk: Buffer) => {
       sent += chunk.length;
       // More than was announced would be read as the next request.
-      if (length !== null && sent > length) return this.#fail('lost', 'the body is longer than its Content-Length');
+      if (length !== null && sent > length) return this.#fail('eyeball', 'the body is longer than its Content-Length');
       let room: boolean;
       if (length === null) {
         socket.cork();
@@ -171,15 +177,18 @@ class Connection implements Exchange {
       if (!room) stream.pause();
     };
     const onEnd = () => {
-      if (length !== null && sent < length) return this.#fail('lost', 'the body is shorter than its Content-Length');
+      if (length !== null && sent < length) return this.#fail('eyeball', 'the body is shorter than its Content-Length');
       if (length === null) socket.write('0\r\n\r\n', 'latin1');
       this.#stopBody();
       this.#bodyDone = true;
     };
     const onBroken = () => {
-      // An eyeball that goes away in the middle of its body; `abort` was or will be called by the owner of the request.
-      if (!this.#bodyDone) this.#fail('lost', 'the request body ended early');
+      if (!this.#bodyDone) this.#fail('eyeball', 'the request body ended early');
     };
+    if (stream.destroyed) {
+      onBroken();
+      return;
+    }
     socket.on('drain', onDrain);
     stream.on('data', onData).on('end', onEnd).on('close', onBroken).on('error', onBroken);
     this.#detachBody = () => {
@@ -239,6 +248,8 @@ class Connection implements Exchange {
     const handler = this.#handler;
     this.#handler = null;
     this.#parser = null;
+    // What is left of the body is read and dropped: the eyeball may read the answer only when it has sent all.
+    this.#body?.stream.resume();
     this.destroy();
     handler?.onError(new UpstreamError(kind, message, this.#served > 0));
   }

@@ -18,7 +18,7 @@ const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
 const instances = new Instances(bus, name);
 const snapshot = new Snapshot(settings.workersDomain, instances);
 await followSnapshot(bus, snapshot);
-const listeners = await listen({ settings, snapshot, bus, assets: new AssetStage(blobs) });
+const listeners = await listen({ settings, snapshot, bus, assets: new AssetStage(blobs), draining: false });
 bus.publish('local.ready', { name, pid: process.pid });
 
 let draining = false;

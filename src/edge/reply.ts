@@ -13,19 +13,25 @@ export interface Reply {
   onDrain(handler: () => void): void;
   /** The eyeball is gone before the end. */
   onGone(handler: () => void): void;
+  /** Has it gone already? Then `onGone` is too late. */
+  readonly gone: boolean;
   /** Cuts the connection (HTTP/1.1) or the stream (HTTP/2): the answer cannot be completed. */
   cut(): void;
 }
 
 export class Http1Reply implements Reply {
   readonly #response: ServerResponse;
-  constructor(response: ServerResponse) {
+  readonly #edge: { readonly draining: boolean };
+  constructor(response: ServerResponse, edge: { readonly draining: boolean }) {
     this.#response = response;
+    this.#edge = edge;
   }
   get started(): boolean {
     return this.#response.headersSent;
   }
   head(status: number, headers: string[]): void {
+    // A process that stops asks for no more requests on this connection.
+    if (this.#edge.draining) this.#response.shouldKeepAlive = false;
     this.#response.writeHead(status, headers);
   }
   write(chunk: Buffer): boolean {
@@ -41,6 +47,9 @@ export class Http1Reply implements Reply {
     this.#response.on('close', () => {
       if (!this.#response.writableFinished) handler();
     });
+  }
+  get gone(): boolean {
+    return this.#response.destroyed;
   }
   cut(): void {
     this.#response.destroy();
@@ -84,6 +93,9 @@ export class Http2Reply implements Reply {
     stream.on('close', () => {
       if (!stream.writableFinished) handler();
     });
+  }
+  get gone(): boolean {
+    return this.#response.stream.destroyed;
   }
   cut(): void {
     this.#response.stream.close(2 /* INTERNAL_ERROR, RFC 9113, 7 */);

@@ -32,7 +32,10 @@ describe('responses of an isolate process', () => {
         ended: true,
         complete: true,
       });
-      const chunked = parse('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nT: 1\r\n\r\n', { size });
+      const chunked = parse(
+        'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nT: 1\r\n\r\n',
+        { size },
+      );
       assert.deepEqual([chunked.body, chunked.ended, chunked.headers], ['hello!', true, []]);
     });
   }
@@ -55,7 +58,10 @@ describe('responses of an isolate process', () => {
   });
 
   it('follow interim ones', () => {
-    assert.equal(parse('HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n').status, 200);
+    assert.equal(
+      parse('HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n').status,
+      200,
+    );
   });
 
   it('lose the headers of the connection and keep it only if it is not closed', () => {
@@ -65,7 +71,8 @@ describe('responses of an isolate process', () => {
   });
 
   it('tell an exception that nobody caught from a 500 that a Worker made', () => {
-    const thrown = 'HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 21\r\n\r\nInternal Server Error';
+    const thrown =
+      'HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 21\r\n\r\nInternal Server Error';
     assert.equal(parse(thrown).text, UNCAUGHT);
     const made = 'HTTP/1.1 500 Internal Server Error\r\nContent-Length: 21\r\n\r\nInternal Server Error';
     assert.notEqual(parse(made).text, UNCAUGHT);

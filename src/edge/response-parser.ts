@@ -27,7 +27,15 @@ export class BadResponse extends Error {
 type Mode = 'head' | 'length' | 'chunk-size' | 'chunk-data' | 'chunk-end' | 'trailers' | 'until-close' | 'done';
 
 /** Headers that speak of this hop only (RFC 9110, 7.6.1). */
-const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'te', 'trailer', 'upgrade']);
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'te',
+  'trailer',
+  'upgrade',
+]);
 
 export class ResponseParser {
   readonly #events: ResponseEvents;
@@ -142,7 +150,7 @@ export class ResponseParser {
       headers.push(name, value);
     }
     if (chunked && length >= 0) throw new BadResponse('both Content-Length and Transfer-Encoding');
-    const bare = this.#close && status === 500 && headers.length === 2 && length >= 0;
+    const bare = this.#close && status === 500 && headers.length === 2 && length === UNCAUGHT_BODY_BYTES;
     this.#events.onHead(status, bare ? UNCAUGHT : start.slice(13), headers);
     if (this.#noBody || status === 204 || status === 304 || length === 0) this.#finish();
     else if (chunked) this.#mode = 'chunk-size';
@@ -198,4 +206,5 @@ export class ResponseParser {
  * Status text of a response that workerd made because the Worker threw: a bare 500 with `Connection: close`, a length and no other
  * header. A Worker cannot send that itself: its own `connection` header is dropped by workerd.
  */
+const UNCAUGHT_BODY_BYTES = 'Internal Server Error'.length;
 export const UNCAUGHT = 'uncaught exception';

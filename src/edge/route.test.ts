@@ -17,7 +17,15 @@ function routesOf(patterns: Record<string, string | null>): Routes {
 }
 
 function addScript(routes: Routes, name: string, over = {}) {
-  const doc = { kind: 'script' as const, accountId: 'a', name, workersDev: true, previews: true, deployment: null, aliases: {} };
+  const doc = {
+    kind: 'script' as const,
+    accountId: 'a',
+    name,
+    workersDev: true,
+    previews: true,
+    deployment: null,
+    aliases: {},
+  };
   routes.apply({ key: `script/a/${name}`, doc: { ...doc, ...over } });
 }
 
@@ -53,7 +61,8 @@ describe('route patterns', () => {
     ['https://shop.example.com/', 'any-subdomain'],
     ['https://a.b.example.com/x/y', 'any-subdomain'],
     ['https://example.com/hello-world', 'hello'],
-    ['https://myexample.com/hello', 'hello'],
+    ['https://www.example.com/hello', 'www'],
+    ['https://myexample.com/hello', undefined],
     ['https://shop.example.com/hello', 'any-subdomain'],
     ['http://plain.example.com/', 'plain'],
     ['https://plain.example.com/', 'secure'],
@@ -80,7 +89,10 @@ describe('route patterns', () => {
 describe('custom domains', () => {
   it('own all paths of their host, but a route on the host is more specific', () => {
     const routes = routesOf({ 'shop.example.com/admin/*': 'admin', '*.example.com/*': 'rest' });
-    routes.apply({ key: 'domain/shop.example.com', doc: { kind: 'domain', hostname: 'shop.example.com', accountId: 'a', script: 'shop' } });
+    routes.apply({
+      key: 'domain/shop.example.com',
+      doc: { kind: 'domain', hostname: 'shop.example.com', accountId: 'a', script: 'shop' },
+    });
     assert.equal(find(routes, 'https://shop.example.com/x'), 'shop');
     assert.equal(find(routes, 'https://shop.example.com/admin/x'), 'admin');
     assert.equal(find(routes, 'https://www.example.com/x'), 'rest');

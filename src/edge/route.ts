@@ -45,10 +45,23 @@ export function parsePattern(pattern: string): Pattern {
 
 /** The routes of one host (or host suffix), by path. */
 class PathIndex {
+  /**
+   * Where the patterns count: `*example.com` begins in the middle of a label and must not catch myexample.com, which is somebody else's
+   * (Cloudflare looks for the zone first).
+   */
+  readonly zone: string;
   readonly #exact = new Map<string, Map<Scheme, Target | null>>();
   readonly #prefixes = new Map<string, Map<Scheme, Target | null>>();
   /** Lengths of the prefixes, longest first: one map look-up each. Null until they are needed. */
   #lengths: number[] | null = null;
+
+  constructor(zone: string) {
+    this.zone = zone;
+  }
+
+  holds(host: string): boolean {
+    return host === this.zone || host.endsWith(`.${this.zone}`);
+  }
 
   set({ wildPath, path, scheme }: Pattern, target: Target | null): void {
     const map = wildPath ? this.#prefixes : this.#exact;
@@ -137,7 +150,8 @@ export class Routes {
     this.#wildLengths ??= lengthsOf(this.#wildHosts);
     for (const length of this.#wildLengths) {
       if (length > host.length) continue;
-      const found = this.#wildHosts.get(host.slice(host.length - length))?.find(path, scheme);
+      const index = this.#wildHosts.get(host.slice(host.length - length));
+      const found = index?.holds(host) ? index.find(path, scheme) : undefined;
       if (found !== undefined) return found;
     }
     return host.endsWith(this.#suffix) ? this.#workersHost(host.slice(0, -this.#suffix.length)) : undefined;
@@ -147,7 +161,9 @@ export class Routes {
   serves(host: string): boolean {
     if (this.#hosts.has(host) || this.#domains.has(host)) return true;
     this.#wildLengths ??= lengthsOf(this.#wildHosts);
-    if (this.#wildLengths.some((length) => this.#wildHosts.has(host.slice(Math.max(0, host.length - length))))) return true;
+    for (const length of this.#wildLengths) {
+      if (length <= host.length && this.#wildHosts.get(host.slice(host.length - length))?.holds(host)) return true;
+    }
     return host.endsWith(this.#suffix) && this.#workersHost(host.slice(0, -this.#suffix.length)) !== undefined;
   }
 
@@ -190,7 +206,7 @@ export class Routes {
       case 'route': {
         const pattern = parsePattern(doc.pattern);
         const hosts = pattern.wildHost ? this.#wildHosts : this.#hosts;
-        const index = hosts.get(pattern.host) ?? new PathIndex();
+        const index = hosts.get(pattern.host) ?? new PathIndex(doc.zoneName.toLowerCase());
         index.set(pattern, doc.script === null ? null : { accountId: doc.accountId, script: doc.script });
         hosts.set(pattern.host, index);
         if (pattern.wildHost) this.#wildLengths = null;

@@ -5,7 +5,7 @@
 import { log } from '../model/log.ts';
 import type { EdgeChange, EdgeDoc, IsolateSet, Requests } from '../model/messages.ts';
 import type { Bus } from '../state/bus.ts';
-import { Instances } from './instance.ts';
+import type { Instances } from './instance.ts';
 import { Routes } from './route.ts';
 
 export type VersionDoc = Extract<EdgeDoc, { kind: 'version' }>;
@@ -43,4 +43,3 @@ export async function followSnapshot(bus: Bus, snapshot: Snapshot): Promise<void
   for (const set of all.isolates) snapshot.instances.update(set);
   log('debug', 'snapshot taken', { documents: all.changes.length });
 }
-

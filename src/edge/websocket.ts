@@ -1,74 +1,161 @@
 /** WebSockets: the upgrade is passed on to the isolate process, then bytes flow both ways until one side ends. */
-import { request } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { log, reason } from '../model/log.ts';
+import type { Bus } from '../state/bus.ts';
+import { sendError } from './error-pages.ts';
+import type { Instance } from './instance.ts';
 import type { Snapshot } from './snapshot.ts';
-import type { Passage } from './worker.ts';
+import { MAX_TRIES, type Passage, sendVerdict, sendWakeError, signed, verdictOn } from './worker.ts';
 
 /** A Worker's answer to an upgrade has to come within this time. */
 const HANDSHAKE_TIMEOUT_MS = 30_000;
+/** When one side has ended, the other one gets this long to take what is still on its way. */
+const FLUSH_TIMEOUT_MS = 10_000;
 
-/** `passage.head` is the upgrade request; `socket` the eyeball's, `early` what it sent behind the head already. */
-export async function passWebSocket(snapshot: Snapshot, passage: Passage, socket: Duplex, early: Buffer): Promise<void> {
-  const { head, client, ray, version } = passage;
-  if (!snapshot.instances.pick(version.id)) await snapshot.instances.wake(version.id);
-  const instance = snapshot.instances.pick(version.id);
-  if (!instance) throw new Error('no process takes the request');
-  const headers = [...head.pairs(), ...linesToPairs(client.lines), ['CF-Ray', ray] as [string, string]];
-  snapshot.instances.begin(instance);
-  let ended = false;
+/** Is this an upgrade to a WebSocket (RFC 6455, 4.1)? Others (h2c) are answered as plain requests (RFC 9110, 7.8). */
+export function isWebSocket({ method, headers }: IncomingMessage): boolean {
+  return (
+    method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket' && /\bupgrade\b/i.test(headers.connection ?? '')
+  );
+}
+
+/**
+ * `passage.head` is the upgrade request and `passage.reply` answers on `socket`, the eyeball's; `early` is what it sent behind the
+ * head already. Resolves when the Worker has answered or an error page has been sent.
+ */
+export async function passWebSocket(
+  snapshot: Snapshot,
+  bus: Bus,
+  passage: Passage,
+  socket: Duplex,
+  early: Buffer,
+): Promise<void> {
+  const { instances } = snapshot;
+  const { version } = passage;
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
+    if (!instances.pick(version.id)) {
+      try {
+        await instances.wake(version.id);
+      } catch (error) {
+        return sendWakeError(passage, error);
+      }
+    }
+    if (socket.destroyed) return;
+    const instance = instances.pick(version.id);
+    if (!instance) continue;
+    const outcome = await offer(instance, snapshot, passage, socket, early);
+    if (outcome === 'answered') return;
+    if (outcome === 'lost') return sendVerdict(snapshot, bus, passage, await verdictOn(bus, instance));
+    instances.drop(version.id, instance);
+  }
+  sendError(passage.reply, passage.head, passage.ray, 'edge');
+}
+
+/** Offers the upgrade to one process. `unreachable`: it never saw it. `lost`: it dropped it. */
+function offer(
+  instance: Instance,
+  { instances }: Snapshot,
+  passage: Passage,
+  socket: Duplex,
+  early: Buffer,
+): Promise<'answered' | 'lost' | 'unreachable'> {
+  const { head, client, ray, reply, version } = passage;
+  instances.begin(instance);
+  let open = true;
   const end = () => {
-    if (!ended) snapshot.instances.end(instance);
-    ended = true;
+    if (open) instances.end(instance);
+    open = false;
+    upstream.destroy();
   };
-  socket.once('close', end);
   const upstream = request({
     socketPath: instance.ref.main,
     method: 'GET',
     path: head.target,
     // Workers compare with 'websocket', some clients send 'WebSocket'.
-    headers: [...headers.flat(), 'Connection', 'Upgrade', 'Upgrade', 'websocket'],
+    headers: [
+      ...head.pairs(),
+      ...linesToPairs(client.lines),
+      ['CF-Ray', ray],
+      ['Connection', 'Upgrade'],
+      ['Upgrade', 'websocket'],
+    ].flat(),
     agent: false,
     timeout: HANDSHAKE_TIMEOUT_MS,
   });
-  upstream.on('upgrade', (response, upstreamSocket, first) => {
-    upstreamSocket.setTimeout(0);
-    const lines = ['HTTP/1.1 101 Switching Protocols', 'Upgrade: websocket', 'Connection: Upgrade'];
-    appendHeaders(lines, response.rawHeaders, ray);
-    socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
-    if (first.length > 0) socket.write(first);
-    if (early.length > 0) upstreamSocket.write(early);
-    upstreamSocket.on('error', () => socket.destroy()).on('close', () => socket.destroy());
-    socket.on('error', () => upstreamSocket.destroy()).on('close', () => upstreamSocket.destroy());
-    socket.pipe(upstreamSocket).pipe(socket);
+  socket.once('close', end);
+  return new Promise((resolve) => {
+    upstream.on('upgrade', (response, upstreamSocket, first) => {
+      const lines = ['HTTP/1.1 101 Switching Protocols', 'Upgrade: websocket', 'Connection: Upgrade'];
+      const headers = signed(endToEnd(response.rawHeaders), ray);
+      for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`);
+      socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
+      if (first.length > 0) socket.write(first);
+      if (early.length > 0) upstreamSocket.write(early);
+      join(socket as Socket, upstreamSocket as Socket);
+      resolve('answered');
+    });
+    upstream.on('response', (response) => {
+      resolve('answered');
+      if (isUncaught(response)) return sendError(reply, head, ray, 'exception');
+      // The Worker answers without a WebSocket: its answer is passed on and ends the connection.
+      reply.head(response.statusCode!, signed(endToEnd(response.rawHeaders), ray));
+      response.on('close', () => (response.complete ? undefined : reply.cut()));
+      response.pipe(socket);
+    });
+    upstream.on('timeout', () => upstream.destroy(new Error('the Worker did not answer the upgrade')));
+    upstream.on('error', (error: NodeJS.ErrnoException) => {
+      log('debug', 'a WebSocket was not answered', { version: version.id, error: reason(error) });
+      socket.off('close', end);
+      end();
+      resolve(error.code === 'ENOENT' || error.code === 'ECONNREFUSED' ? 'unreachable' : 'lost');
+    });
+    upstream.end();
   });
-  upstream.on('response', (response) => {
-    // The Worker answers without a WebSocket: its answer is passed on and ends the connection.
-    const lines = [`HTTP/1.1 ${response.statusCode} ${response.statusMessage}`, 'Connection: close'];
-    appendHeaders(lines, response.rawHeaders, ray);
-    socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
-    response.pipe(socket);
-  });
-  upstream.on('timeout', () => upstream.destroy(new Error('the Worker did not answer the upgrade')));
-  upstream.on('error', (error) => {
-    log('debug', 'a WebSocket failed', { version: version.id, error: reason(error) });
-    end();
-    if (socket.writable) socket.end('HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
-  });
-  socket.on('close', () => upstream.destroy());
-  upstream.end();
 }
 
-/** Is this upgrade a WebSocket? Others (h2c) are answered as plain requests (RFC 9110, 7.8). */
-export function isWebSocket(headers: { upgrade?: string; connection?: string }): boolean {
-  return headers.upgrade?.toLowerCase() === 'websocket' && /\bupgrade\b/i.test(headers.connection ?? '');
+/** Bytes flow both ways, with back-pressure. What one side sent before it ended still reaches the other one. */
+function join(eyeball: Socket, isolate: Socket): void {
+  isolate.setTimeout(0);
+  for (const [from, to] of [
+    [isolate, eyeball],
+    [eyeball, isolate],
+  ] as const) {
+    from.on('error', () => to.destroy());
+    from.on('close', () => {
+      to.setTimeout(FLUSH_TIMEOUT_MS, () => to.destroy());
+      to.destroySoon();
+    });
+    from.pipe(to);
+  }
 }
 
-const DROPPED = new Set(['connection', 'upgrade', 'keep-alive', 'transfer-encoding']);
+/** What workerd sends when the Worker threw; see `UNCAUGHT` in response-parser.ts. */
+function isUncaught({ statusCode, rawHeaders, headers }: IncomingMessage): boolean {
+  return (
+    statusCode === 500 &&
+    rawHeaders.length === 4 &&
+    headers.connection === 'close' &&
+    headers['content-length'] === '21'
+  );
+}
 
-function appendHeaders(lines: string[], raw: string[], ray: string): void {
-  for (let i = 0; i < raw.length; i += 2) if (!DROPPED.has(raw[i]!.toLowerCase())) lines.push(`${raw[i]}: ${raw[i + 1]}`);
-  lines.push(`CF-Ray: ${ray}`, 'Server: selvedge');
+const HOP_BY_HOP = new Set([
+  'connection',
+  'upgrade',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+]);
+
+function endToEnd(raw: string[]): string[] {
+  const headers: string[] = [];
+  for (let i = 0; i < raw.length; i += 2)
+    if (!HOP_BY_HOP.has(raw[i]!.toLowerCase())) headers.push(raw[i]!, raw[i + 1]!);
+  return headers;
 }
 
 function linesToPairs(lines: string): [string, string][] {
@@ -77,4 +164,3 @@ function linesToPairs(lines: string): [string, string][] {
     .filter((line) => line !== '')
     .map((line) => [line.slice(0, line.indexOf(': ')), line.slice(line.indexOf(': ') + 2)]);
 }
-

@@ -5,7 +5,7 @@
 import type { Readable } from 'node:stream';
 import { log, reason } from '../model/log.ts';
 import type { Requests, TailEvent, Verdict } from '../model/messages.ts';
-import type { Bus } from '../state/bus.ts';
+import { type Bus, NoResponder, RequestTimeout } from '../state/bus.ts';
 import { type EdgeError, sendError } from './error-pages.ts';
 import type { Head } from './headers.ts';
 import type { Client } from './identify.ts';
@@ -15,7 +15,8 @@ import type { Reply } from './reply.ts';
 import { UNCAUGHT } from './response-parser.ts';
 import type { Snapshot, VersionDoc } from './snapshot.ts';
 
-const MAX_TRIES = 4;
+/** How many processes one request tries. */
+export const MAX_TRIES = 4;
 const VERDICT_TIMEOUT_MS = 1_000;
 
 /** A request on its way: what the stages have found out so far. */
@@ -30,6 +31,9 @@ export interface Passage {
   /** ms since 1970 when the request came. */
   time: number;
 }
+
+/** Verdicts after which a repeatable request is tried once more. Over a limit it would only burn as much again. */
+const REPEATED = new Set<Verdict>(['drained', 'exception']);
 
 const VERDICT_ERRORS: Record<Verdict, EdgeError> = {
   exceededCpu: 'exceededCpu',
@@ -50,12 +54,16 @@ export function askWorker(snapshot: Snapshot, bus: Bus, passage: Passage, tries 
         if (woken) send(snapshot, bus, passage, woken, tries);
         else retry(snapshot, bus, passage, tries);
       },
-      (error: unknown) => {
-        log('warn', 'a Worker could not be woken', { version: passage.version.id, error: reason(error) });
-        sendError(passage.reply, passage.head, passage.ray, 'doesNotStart');
-      },
+      (error: unknown) => sendWakeError(passage, error),
     );
   }
+}
+
+/** The Worker did not start. What the runtime said is for its owner (the log, `wrangler deploy`), not for eyeballs. */
+export function sendWakeError({ reply, head, ray, version }: Passage, error: unknown): void {
+  log('warn', 'a Worker could not be woken', { version: version.id, error: reason(error) });
+  if (error instanceof NoResponder) sendError(reply, head, ray, 'edge');
+  else sendError(reply, head, ray, 'doesNotStart', error instanceof RequestTimeout ? 'It took too long.' : '');
 }
 
 /** The head of the request as the process gets it. */
@@ -66,8 +74,14 @@ export function workerHead(passage: Passage): string {
 
 function send(snapshot: Snapshot, bus: Bus, passage: Passage, instance: Instance, tries: number): void {
   const { head, reply } = passage;
+  // It left while a process was woken: nobody would end the exchange.
+  if (reply.gone) return;
   const hasBody = head.bodyLength !== 0;
-  const framing = hasBody ? (head.bodyLength === null ? 'Transfer-Encoding: chunked\r\n' : `Content-Length: ${head.bodyLength}\r\n`) : '';
+  const framing = hasBody
+    ? head.bodyLength === null
+      ? 'Transfer-Encoding: chunked\r\n'
+      : `Content-Length: ${head.bodyLength}\r\n`
+    : '';
   let finished = false;
   let uncaught = false;
   snapshot.instances.begin(instance);
@@ -87,8 +101,7 @@ function send(snapshot: Snapshot, bus: Bus, passage: Passage, instance: Instance
           sendError(reply, head, passage.ray, 'exception');
           return;
         }
-        headers.push('CF-Ray', passage.ray, 'Server', 'selvedge');
-        reply.head(status, headers);
+        reply.head(status, signed(headers, passage.ray));
       },
       onData(chunk) {
         // The runtime's body for an exception is dropped: the page went out instead.
@@ -104,7 +117,10 @@ function send(snapshot: Snapshot, bus: Bus, passage: Passage, instance: Instance
       },
     },
   );
-  reply.onDrain(() => exchange.resume());
+  // The connection may serve another request by then.
+  reply.onDrain(() => {
+    if (!finished) exchange.resume();
+  });
   reply.onGone(() => {
     if (finished) return;
     finish();
@@ -112,18 +128,43 @@ function send(snapshot: Snapshot, bus: Bus, passage: Passage, instance: Instance
   });
 }
 
-function onUpstreamError(snapshot: Snapshot, bus: Bus, passage: Passage, instance: Instance, error: UpstreamError, tries: number) {
-  const { head, reply, ray } = passage;
-  if (error.kind === 'busy') return sendError(reply, head, ray, 'busy');
-  const untouched = !reply.started && head.bodyLength === 0;
-  // Never reached the process; or a kept connection that the process had closed in the same moment, for a request that may be repeated
-  // (RFC 9110, 9.2.2).
-  const repeatable = error.reused && (head.method === 'GET' || head.method === 'HEAD');
-  if (error.kind === 'connect') snapshot.instances.drop(passage.version.id, instance);
-  if (untouched && (error.kind === 'connect' || (error.kind === 'lost' && repeatable && !instance.removed))) {
-    return retry(snapshot, bus, passage, tries);
+function onUpstreamError(
+  snapshot: Snapshot,
+  bus: Bus,
+  passage: Passage,
+  instance: Instance,
+  error: UpstreamError,
+  tries: number,
+) {
+  const { head, reply, ray, version } = passage;
+  log('debug', 'a request was not answered', {
+    version: version.id,
+    isolate: instance.ref.id,
+    kind: error.kind,
+    error: error.message,
+  });
+  switch (error.kind) {
+    case 'busy':
+      return sendError(reply, head, ray, 'busy');
+    case 'eyeball':
+      return sendError(reply, head, ray, 'badRequest', 'The body ended before its end.');
+    case 'bad':
+      return sendError(reply, head, ray, 'exception');
+    case 'connect':
+      snapshot.instances.drop(version.id, instance);
+      return retry(snapshot, bus, passage, tries);
+    case 'lost': {
+      // RFC 9110, 9.2.2: a request that may be repeated, on a kept connection that the process may have left in the same moment.
+      const repeatable =
+        error.reused && tries === 0 && head.bodyLength === 0 && (head.method === 'GET' || head.method === 'HEAD');
+      // What was begun cannot be completed: no waiting for the reason.
+      if (reply.started) reply.cut();
+      void verdictOn(bus, instance).then((verdict) => {
+        if (repeatable && !reply.started && REPEATED.has(verdict)) retry(snapshot, bus, passage, tries);
+        else sendVerdict(snapshot, bus, passage, verdict);
+      });
+    }
   }
-  void explain(snapshot, bus, passage, instance);
 }
 
 function retry(snapshot: Snapshot, bus: Bus, passage: Passage, tries: number): void {
@@ -131,20 +172,38 @@ function retry(snapshot: Snapshot, bus: Bus, passage: Passage, tries: number): v
   else sendError(passage.reply, passage.head, passage.ray, 'edge');
 }
 
-/** The process died with the request: the supervisor knows why. */
-async function explain(snapshot: Snapshot, bus: Bus, passage: Passage, instance: Instance): Promise<void> {
-  let verdict: Verdict = 'unknown';
+/** The process dropped the request: the supervisor knows why. Never rejects. */
+export async function verdictOn(bus: Bus, instance: Instance): Promise<Verdict> {
   try {
     const asked = { isolate: instance.ref.id };
-    const answer: Requests['local.verdict'][1] = await bus.request('local.verdict', asked, { timeoutMs: VERDICT_TIMEOUT_MS });
-    verdict = answer.verdict;
+    const answer: Requests['local.verdict'][1] = await bus.request('local.verdict', asked, {
+      timeoutMs: VERDICT_TIMEOUT_MS,
+    });
+    return answer.verdict;
   } catch (error) {
     log('warn', 'no verdict on a lost request', { isolate: instance.ref.id, error: reason(error) });
+    return 'unknown';
   }
-  sendError(passage.reply, passage.head, passage.ray, VERDICT_ERRORS[verdict]);
-  if (snapshot.instances.isTailed(passage.version.id)) {
-    bus.publish(`tail.${passage.version.accountId}.${passage.version.script}`, tailEvent(passage, verdict));
+}
+
+/** The page of the verdict, and its trace for those who tail the script. */
+export function sendVerdict(snapshot: Snapshot, bus: Bus, passage: Passage, verdict: Verdict): void {
+  const { reply, head, ray, version } = passage;
+  sendError(reply, head, ray, VERDICT_ERRORS[verdict]);
+  // A process that lives, or that ended in order, has told its tail itself.
+  const silent = verdict === 'exceededCpu' || verdict === 'exceededMemory' || verdict === 'exception';
+  if (silent && snapshot.instances.isTailed(version.id)) {
+    bus.publish(`tail.${version.accountId}.${version.script}`, tailEvent(passage, verdict));
   }
+}
+
+/** The Worker's headers with the edge's own instead of what the Worker says under those names. */
+export function signed(headers: string[], ray: string): string[] {
+  for (let i = headers.length - 2; i >= 0; i -= 2) {
+    if (headers[i]!.length === 6 && /^(?:server|cf-ray)$/i.test(headers[i]!)) headers.splice(i, 2);
+  }
+  headers.push('CF-Ray', ray, 'Server', 'selvedge');
+  return headers;
 }
 
 const REDACTED = /^(authorization|cookie|proxy-authorization)$|auth|key|secret|token|jwt/i;

@@ -25,7 +25,16 @@ describe('cron expressions', () => {
     assert.equal(nextRun('* * * * *', due)?.toISOString(), '2026-11-20T12:02:00.000Z');
   });
 
-  for (const expression of ['', '* * * *', '* * * * * *', '60 * * * *', 'a b c d e', '0 0 30 2 *', '@daily', '* * * * 8']) {
+  for (const expression of [
+    '',
+    '* * * *',
+    '* * * * * *',
+    '60 * * * *',
+    'a b c d e',
+    '0 0 30 2 *',
+    '@daily',
+    '* * * * 8',
+  ]) {
     it(`${JSON.stringify(expression)} is refused`, () => assert.notEqual(cronError(expression), null));
   }
 });

@@ -6,7 +6,8 @@ import { Cron } from 'croner';
 
 /** Null if the expression is valid, else why not. */
 export function cronError(expression: string): string | null {
-  if (expression.trim().split(/\s+/).length !== 5) return 'five fields are expected: minute, hour, day of month, month, weekday';
+  if (expression.trim().split(/\s+/).length !== 5)
+    return 'five fields are expected: minute, hour, day of month, month, weekday';
   const weekday = expression.trim().split(/\s+/)[4]!;
   if (/(?<![#/\d])(0|[89]|\d\d+)/.test(weekday)) return 'weekdays are 1 (Sunday) to 7 (Saturday)';
   try {

@@ -137,7 +137,10 @@ export interface AssetConfig {
   not_found_handling: 'none' | '404-page' | 'single-page-application';
   /** true: always; a list: only for these patterns (`!` negates); false: assets first. */
   run_worker_first: boolean | string[];
+  /** URL prefix below which the assets are: "/" or "/a/b/". */
   base_path?: string;
+  /** Compatibility flag assets_navigation_prefers_asset_serving of the version; absent is true (its default since 2025-04-01). */
+  navigation_prefers_assets?: boolean;
   /** Raw text of the `_headers` and `_redirects` files. */
   _headers?: string;
   _redirects?: string;

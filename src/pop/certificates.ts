@@ -3,18 +3,22 @@
  * (`selvedge ca`) and trusted by browsers of the house. Profile: RFC 5280; leaf certificates live at most 397 days, as browsers demand.
  */
 import 'reflect-metadata';
-import { randomBytes, webcrypto } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { createHash, randomBytes, webcrypto } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as x509 from '@peculiar/x509';
 import { layout } from '../model/layout.ts';
+import { log, reason } from '../model/log.ts';
 import { DamagedState } from '../state/damaged.ts';
+import { writePrivate } from '../state/private-file.ts';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const DAY_MS = 86_400_000;
 const CA_DAYS = 3650;
 const LEAF_DAYS = 90;
 const RENEW_DAYS = 30;
+/** The others are on disk. */
+const MAX_IN_MEMORY = 10_000;
 /** Clocks of clients may be behind. */
 const BACKDATE_MS = 3_600_000;
 
@@ -35,25 +39,25 @@ interface Issued {
 export async function openCertificates(dataDir: string): Promise<Certificates> {
   const paths = layout(dataDir);
   mkdirSync(paths.hostCertificates, { recursive: true, mode: 0o700 });
-  const { caPem, caKeyPem } = existsSync(paths.caCertificate)
-    ? { caPem: readFileSync(paths.caCertificate, 'utf8'), caKeyPem: readFileSync(paths.caKey, 'utf8') }
-    : await makeAuthority(paths.caCertificate, paths.caKey);
+  if (!existsSync(paths.caCertificate)) await makeAuthority(paths.caCertificate, paths.caKey);
+  let caPem: string;
   let authority: x509.X509Certificate;
   let signingKey: webcrypto.CryptoKey;
   try {
+    caPem = readFileSync(paths.caCertificate, 'utf8');
+    const caKeyPem = readFileSync(paths.caKey, 'utf8');
     authority = new x509.X509Certificate(caPem);
     signingKey = await importKey(caKeyPem);
   } catch (error) {
-    throw new DamagedState(paths.tls, error instanceof Error ? error.message : String(error));
+    throw new DamagedState(paths.tls, reason(error));
   }
   const issued = new Map<string, Promise<Issued>>();
 
   async function issue(serverName: string): Promise<Issued> {
-    const path = join(paths.hostCertificates, `${serverName}.json`);
-    if (existsSync(path)) {
-      const kept = JSON.parse(readFileSync(path, 'utf8')) as Issued;
-      if (isFresh(kept)) return kept;
-    }
+    const path = join(paths.hostCertificates, fileName(serverName));
+    const kept = readIssued(path);
+    // A certificate of an earlier authority is of no use.
+    if (kept && isFresh(kept) && kept.cert.endsWith(authority.toString('pem').trim())) return kept;
     const made = await makeLeaf(serverName, authority, signingKey);
     writePrivate(path, JSON.stringify(made));
     return made;
@@ -63,7 +67,9 @@ export async function openCertificates(dataDir: string): Promise<Certificates> {
     caPem,
     async issue(serverName) {
       // It becomes a file name and part of a certificate.
-      if (!/^(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(serverName)) {
+      if (
+        !/^(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(serverName)
+      ) {
         throw new TypeError(`not a host name: ${JSON.stringify(serverName)}`);
       }
       let known = issued.get(serverName);
@@ -72,6 +78,7 @@ export async function openCertificates(dataDir: string): Promise<Certificates> {
         known = issue(serverName);
         issued.set(serverName, known);
         known.catch(() => issued.delete(serverName));
+        if (issued.size > MAX_IN_MEMORY) issued.delete(issued.keys().next().value!);
       }
       const { cert, key } = await known;
       return { cert, key };
@@ -79,11 +86,30 @@ export async function openCertificates(dataDir: string): Promise<Certificates> {
   };
 }
 
+/** A host name may be longer than a file name may be. */
+function fileName(serverName: string): string {
+  return `${serverName.length <= 200 ? serverName : createHash('sha256').update(serverName).digest('hex')}.json`;
+}
+
+/** A certificate of the disk's cache; null if there is none or it cannot be read. */
+function readIssued(path: string): Issued | null {
+  if (!existsSync(path)) return null;
+  try {
+    const { cert, key, notAfter } = JSON.parse(readFileSync(path, 'utf8')) as Issued;
+    if (typeof cert === 'string' && typeof key === 'string' && typeof notAfter === 'number')
+      return { cert, key, notAfter };
+    throw new TypeError('it is not a certificate with its key');
+  } catch (error) {
+    log('warn', 'a kept certificate is made anew', { path, error: reason(error) });
+    return null;
+  }
+}
+
 function isFresh({ notAfter }: Issued): boolean {
   return notAfter - Date.now() > RENEW_DAYS * DAY_MS;
 }
 
-async function makeAuthority(certificatePath: string, keyPath: string): Promise<{ caPem: string; caKeyPem: string }> {
+async function makeAuthority(certificatePath: string, keyPath: string): Promise<void> {
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serial(),
@@ -98,14 +124,16 @@ async function makeAuthority(certificatePath: string, keyPath: string): Promise<
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   });
-  const caPem = `${certificate.toString('pem')}\n`;
-  const caKeyPem = await exportKey(keys.privateKey);
-  writePrivate(keyPath, caKeyPem);
-  writePrivate(certificatePath, caPem);
-  return { caPem, caKeyPem };
+  // The certificate last: it says that the authority is complete.
+  writePrivate(keyPath, await exportKey(keys.privateKey));
+  writePrivate(certificatePath, `${certificate.toString('pem')}\n`);
 }
 
-async function makeLeaf(serverName: string, authority: x509.X509Certificate, signingKey: webcrypto.CryptoKey): Promise<Issued> {
+async function makeLeaf(
+  serverName: string,
+  authority: x509.X509Certificate,
+  signingKey: webcrypto.CryptoKey,
+): Promise<Issued> {
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
   const notAfter = Date.now() + LEAF_DAYS * DAY_MS;
   const certificate = await x509.X509CertificateGenerator.create({
@@ -126,7 +154,7 @@ async function makeLeaf(serverName: string, authority: x509.X509Certificate, sig
       await x509.AuthorityKeyIdentifierExtension.create(authority.publicKey),
     ],
   });
-  const cert = `${certificate.toString('pem')}\n${authority.toString('pem')}\n`;
+  const cert = `${certificate.toString('pem')}\n${authority.toString('pem').trim()}`;
   return { cert, key: await exportKey(keys.privateKey), notAfter };
 }
 
@@ -143,10 +171,4 @@ async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
 function importKey(pem: string): Promise<webcrypto.CryptoKey> {
   const der = x509.PemConverter.decodeFirst(pem);
   return webcrypto.subtle.importKey('pkcs8', der, ALGORITHM, false, ['sign']);
-}
-
-/** Whole or not at all, for the owner only. */
-function writePrivate(path: string, text: string): void {
-  writeFileSync(`${path}.new`, text, { mode: 0o600 });
-  renameSync(`${path}.new`, path);
 }

@@ -59,7 +59,8 @@ export function blobsConformance(name: string, open: () => Promise<Blobs>): void
 
     it('refuses names that are no hashes', async () => {
       const blobs = await open();
-      for (const name of ['../../etc/passwd', '', 'A'.repeat(64), `${ABSENT}/..`]) await assert.rejects(blobs.get(name), TypeError);
+      for (const name of ['../../etc/passwd', '', 'A'.repeat(64), `${ABSENT}/..`])
+        await assert.rejects(blobs.get(name), TypeError);
     });
   });
 }

@@ -10,7 +10,7 @@ export interface Members {
 }
 
 /**
- * The other member responds to "there.echo" with its message, to "there.fail" by throwing "no luck", to "there.never" not at all, and
+ * The other member responds to "there.echo" with its message, to "there.fail" by throwing "no luck", to "there.bigint" with a bigint, to "there.never" not at all, and
  * to "there.ask" by asking "here.question" and answering with what it got.
  */
 export function busConformance(name: string, open: () => Promise<Members>): void {
@@ -28,7 +28,10 @@ export function busConformance(name: string, open: () => Promise<Members>): void
       for (let i = 0; i < 100; i++) here.publish(`there.n.${i % 3}`, { i });
       await done.promise;
       stop();
-      assert.deepEqual(heard, Array.from({ length: 100 }, (_, i) => ({ subject: `there.n.${i % 3}`, message: { i } })));
+      assert.deepEqual(
+        heard,
+        Array.from({ length: 100 }, (_, i) => ({ subject: `there.n.${i % 3}`, message: { i } })),
+      );
     });
 
     it('carries publications to the sender itself', async () => {
@@ -49,9 +52,38 @@ export function busConformance(name: string, open: () => Promise<Members>): void
       stop();
     });
 
+    it('stops when it was unsubscribed or unregistered', async () => {
+      const heard: unknown[] = [];
+      here.subscribe('heard', (message) => heard.push(message))();
+      here.respond('here.question', () => 'never')();
+      here.publish('there.quiet', 1);
+      await assert.rejects(here.request('there.ask', 1), RemoteError);
+      assert.deepEqual(heard, []);
+    });
+
+    it('goes on when a subscriber throws', async () => {
+      const heard = Promise.withResolvers<unknown>();
+      const stops = [
+        here.subscribe('heard', () => {
+          throw new Error('a subscriber with a fault (this test wants it)');
+        }),
+        here.subscribe('heard', (message) => heard.resolve(message)),
+      ];
+      here.publish('there.x', 1);
+      assert.deepEqual(await heard.promise, { subject: 'there.x', message: 1 });
+      for (const stop of stops) stop();
+    });
+
+    it('refuses an answer that JSON cannot carry', async () => {
+      await assert.rejects(here.request('there.bigint', 1), RemoteError);
+    });
+
     it('tells why there is no answer', async () => {
       await assert.rejects(here.request('nobody.home', 1), NoResponder);
-      await assert.rejects(here.request('there.fail', 1), (error) => error instanceof RemoteError && /no luck/.test(error.message));
+      await assert.rejects(
+        here.request('there.fail', 1),
+        (error) => error instanceof RemoteError && /no luck/.test(error.message),
+      );
       await assert.rejects(here.request('there.never', 1, { timeoutMs: 50 }), RequestTimeout);
     });
   });
@@ -61,9 +93,12 @@ export function busConformance(name: string, open: () => Promise<Members>): void
 export function beTheOther(bus: Bus): void {
   bus.subscribe('there.>', (message, subject) => bus.publish('heard', { subject, message }));
   bus.respond('there.echo', (message) => message);
+  bus.respond('there.pid', () => process.pid);
+  bus.respond('there.say', ({ subject, message }) => bus.publish(subject, message));
   bus.respond('there.fail', () => {
     throw new Error('no luck');
   });
+  bus.respond('there.bigint', () => 1n);
   bus.respond('there.never', () => new Promise(() => undefined));
   bus.respond('there.ask', (message) => bus.request('here.question', message));
 }

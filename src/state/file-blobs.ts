@@ -2,7 +2,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Readable, Transform } from 'node:stream';
 import { BlobCorrupted, type Blobs } from './blobs.ts';
 
@@ -40,16 +40,16 @@ export async function openFileBlobs(directory: string): Promise<Blobs & { path(h
       try {
         const { hash, sizeBytes } = await write(file, content);
         await file.sync();
-        await file.close();
         const target = path(hash);
-        await mkdir(join(target, '..'), { recursive: true, mode: 0o700 });
+        if (await mkdir(dirname(target), { recursive: true, mode: 0o700 })) await syncDirectory(directory);
         await rename(temporary, target);
-        await syncDirectory(join(target, '..'));
+        await syncDirectory(dirname(target));
         return { hash, sizeBytes };
       } catch (error) {
-        await file.close().catch(() => undefined);
         await rm(temporary, { force: true });
         throw error;
+      } finally {
+        await file.close();
       }
     },
 
@@ -66,7 +66,7 @@ export async function openFileBlobs(directory: string): Promise<Blobs & { path(h
 
     async stream(hash, range) {
       if ((await size(hash)) === null) return null;
-      if (range) return createReadStream(path(hash), range);
+      if (range) return createReadStream(path(hash), { start: range.start, end: range.end });
       const digest = createHash('sha256');
       const check = new Transform({
         transform(chunk, _encoding, done) {

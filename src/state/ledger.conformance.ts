@@ -4,7 +4,10 @@ import { describe, it } from 'node:test';
 import { type Change, type Ledger, MAX_DOCUMENT_BYTES, RevisionConflict } from './ledger.ts';
 
 /** `open` gives a fresh, empty ledger, and another handle to the same one, as another process would have. */
-export function ledgerConformance(name: string, open: () => Promise<{ ledger: Ledger; again: () => Promise<Ledger> }>): void {
+export function ledgerConformance(
+  name: string,
+  open: () => Promise<{ ledger: Ledger; again: () => Promise<Ledger> }>,
+): void {
   describe(`${name} as a Ledger`, () => {
     it('gives back what was put, with a rising revision', async () => {
       const { ledger } = await open();
@@ -51,7 +54,10 @@ export function ledgerConformance(name: string, open: () => Promise<{ ledger: Le
       assert.deepEqual(all, ['b/1', 'b/10', 'b/2', 'b/ü']);
       const page = await ledger.list('b/', { limit: 2 });
       const next = await ledger.list('b/', { after: page.at(-1)!.key });
-      assert.deepEqual([...page, ...next].map(({ key }) => key), all);
+      assert.deepEqual(
+        [...page, ...next].map(({ key }) => key),
+        all,
+      );
     });
 
     it('refuses documents that are too large or nothing', async () => {
@@ -59,6 +65,12 @@ export function ledgerConformance(name: string, open: () => Promise<{ ledger: Le
       await assert.rejects(ledger.put('a', 'x'.repeat(MAX_DOCUMENT_BYTES)), RangeError);
       await assert.rejects(ledger.put('a', null), TypeError);
       assert.equal(await ledger.get('a'), null);
+    });
+
+    it('refuses keys that would not come back as they went in', async () => {
+      const { ledger } = await open();
+      for (const key of ['', 'a\0b', 'a\ud800', 'x'.repeat(5000)]) await assert.rejects(ledger.put(key, 1), TypeError);
+      assert.deepEqual(await ledger.list(''), []);
     });
 
     it('tells a follower of all that was written before and after, in order, once', async () => {
@@ -77,9 +89,20 @@ export function ledgerConformance(name: string, open: () => Promise<{ ledger: Le
       await ledger.put('end', 1);
       await done.promise;
       stop();
-      assert.deepEqual(seen.map(({ key, value }) => [key, value]), [['c', 1], ['d', 1], ['a', null], ['end', 1]]);
+      assert.deepEqual(
+        seen.map(({ key, value }) => [key, value]),
+        [
+          ['c', 1],
+          ['d', 1],
+          ['a', null],
+          ['end', 1],
+        ],
+      );
       const sequences = seen.map(({ sequence }) => sequence);
-      assert.deepEqual(sequences, [...new Set(sequences)].sort((a, b) => a - b));
+      assert.deepEqual(
+        sequences,
+        [...new Set(sequences)].sort((a, b) => a - b),
+      );
     });
 
     it('tells a follower of the writes of other processes', async () => {

@@ -30,6 +30,36 @@ if (process.env.BUS_TEST_CHILD) {
     };
   });
 
+  it('children hear each other, and the last one that registered answers', async () => {
+    const hub = createHub();
+    const [first, second] = [await forkChild(hub), await forkChild(hub)];
+    const heard: unknown[] = [];
+    const both = Promise.withResolvers<void>();
+    hub.subscribe('heard', (message) => {
+      if (heard.push(message) === 2) both.resolve();
+    });
+    // A child publishes; the other one and the child itself repeat what they heard.
+    await hub.request('there.say', { subject: 'there.news', message: 'hello' });
+    await both.promise;
+    const one = { subject: 'there.news', message: 'hello' };
+    assert.deepEqual(heard, [one, one]);
+    assert.equal(await hub.request('there.pid', {}), second.pid);
+    second.kill('SIGKILL');
+    await new Promise((resolve) => second.once('exit', resolve));
+    assert.equal(await hub.request('there.pid', {}), first.pid);
+    first.kill('SIGKILL');
+    await hub.close();
+  });
+
+  it('publishing to a child that is gone harms nobody', async () => {
+    const hub = createHub();
+    const child = await forkChild(hub);
+    child.disconnect();
+    hub.publish('there.x', 1);
+    await assert.rejects(hub.request('there.echo', 1), NoResponder);
+    await hub.close();
+  });
+
   it('a request fails at once when its responder dies', async () => {
     const hub = createHub();
     const child = await forkChild(hub);

@@ -3,6 +3,7 @@
  * that subscribed, the sender included; a request goes to the process that responds to its subject.
  */
 import type { ChildProcess } from 'node:child_process';
+import { log, reason } from '../model/log.ts';
 import { type Bus, NoResponder, RemoteError, RequestTimeout } from './bus.ts';
 
 const DEFAULT_TIMEOUT_MS = 5_000;
@@ -20,7 +21,7 @@ type Frame = { bus: 1 } & (
 
 type Answer = Extract<Frame, { type: 'answer' }>;
 
-/** Local subscriptions, by subject. */
+/** Local subscriptions, by subject. One that throws does not harm the others, nor the process. */
 class Subscriptions {
   readonly #handlers = new Map<string, Set<Handler>>();
 
@@ -45,8 +46,18 @@ class Subscriptions {
 
   deliver(subject: string, message: unknown): void {
     for (const pattern of patternsOf(subject)) {
-      for (const handler of this.#handlers.get(pattern) ?? []) handler(message, subject);
+      for (const handler of this.#handlers.get(pattern) ?? []) {
+        try {
+          handler(message, subject);
+        } catch (error) {
+          log('error', 'a subscriber failed', { subject, error: reason(error) });
+        }
+      }
     }
+  }
+
+  patterns(): string[] {
+    return [...this.#handlers.keys()];
   }
 
   clear(): void {
@@ -73,7 +84,12 @@ class Pending {
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
       const timer = setTimeout(() => {
-        this.answer({ bus: 1, type: 'answer', id, error: { kind: 'timeout', message: timeoutText(subject, timeoutMs) } });
+        this.answer({
+          bus: 1,
+          type: 'answer',
+          id,
+          error: { kind: 'timeout', message: timeoutText(subject, timeoutMs) },
+        });
       }, timeoutMs);
       const settle = ({ result, error }: Answer) => {
         clearTimeout(timer);
@@ -100,7 +116,8 @@ class Pending {
   }
 
   failAll(message: string): void {
-    for (const id of this.#waiting.keys()) this.answer({ bus: 1, type: 'answer', id, error: { kind: 'none', message } });
+    for (const id of this.#waiting.keys())
+      this.answer({ bus: 1, type: 'answer', id, error: { kind: 'none', message } });
   }
 }
 
@@ -110,10 +127,12 @@ function timeoutText(subject: string, timeoutMs: number): string {
 
 async function respondWith(responder: Responder, message: unknown, id: number): Promise<Answer> {
   try {
-    return { bus: 1, type: 'answer', id, result: await responder(message) };
+    const result = await responder(message);
+    // What JSON cannot carry fails here, where the asker is told, and not on the channel.
+    JSON.stringify(result);
+    return { bus: 1, type: 'answer', id, result };
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    return { bus: 1, type: 'answer', id, error: { kind: 'remote', message: text } };
+    return { bus: 1, type: 'answer', id, error: { kind: 'remote', message: reason(error) } };
   }
 }
 
@@ -169,24 +188,16 @@ export function createHub(): Hub {
   }
 
   function onFrame(child: ChildProcess, frame: Frame): void {
-    switch (frame.type) {
-      case 'publish':
-        return publish(frame.subject, frame.message);
-      case 'subscribe':
-        children.get(child)?.add(frame.subject);
-        return;
-      case 'unsubscribe':
-        children.get(child)?.delete(frame.subject);
-        return;
-      case 'respond':
-        return addResponder(frame.subject, child);
-      case 'unrespond':
-        return removeResponder(frame.subject, child);
-      case 'answer':
-        return pending.answer(frame);
-      case 'request':
-        void forward(child, frame);
-    }
+    const patterns = children.get(child);
+    // What a dead child had still on its channel.
+    if (!patterns) return;
+    if (frame.type === 'publish') publish(frame.subject, frame.message);
+    else if (frame.type === 'subscribe') patterns.add(frame.subject);
+    else if (frame.type === 'unsubscribe') patterns.delete(frame.subject);
+    else if (frame.type === 'respond') addResponder(frame.subject, child);
+    else if (frame.type === 'unrespond') removeResponder(frame.subject, child);
+    else if (frame.type === 'answer') pending.answer(frame);
+    else if (frame.type === 'request') void forward(child, frame);
   }
 
   async function forward(child: ChildProcess, frame: Extract<Frame, { type: 'request' }>): Promise<void> {
@@ -195,7 +206,7 @@ export function createHub(): Hub {
       answer.result = await request(frame.subject, frame.message, frame.timeoutMs);
     } catch (error) {
       const kind = error instanceof NoResponder ? 'none' : error instanceof RequestTimeout ? 'timeout' : 'remote';
-      answer.error = { kind, message: error instanceof Error ? error.message : String(error) };
+      answer.error = { kind, message: reason(error) };
     }
     transmit(child, answer);
   }
@@ -293,6 +304,8 @@ export function connectBus(): Bus {
       };
     },
     async close() {
+      for (const subject of local.patterns()) transmit({ bus: 1, type: 'unsubscribe', subject });
+      for (const subject of responders.keys()) transmit({ bus: 1, type: 'unrespond', subject });
       local.clear();
       responders.clear();
       pending.failAll('the bus is closed');

@@ -4,11 +4,21 @@
  */
 import { type FSWatcher, watch as watchFile } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { type Change, type Entry, type Ledger, MAX_DOCUMENT_BYTES, RevisionConflict } from './ledger.ts';
+import { log, reason } from '../model/log.ts';
 import { DamagedState } from './damaged.ts';
+import { type Change, type Entry, type Ledger, MAX_DOCUMENT_BYTES, RevisionConflict } from './ledger.ts';
+import { createPrivate } from './private-file.ts';
 
 /** Fallback for writes of other processes when the file system does not tell of them. */
 const POLL_MS = 100;
+/**
+ * The log file changes before the commit can be read (the writer still waits for the disk), and reading it then finds nothing new:
+ * it is looked at again after these times.
+ */
+const LOOK_AGAIN_MS = [1, 3, 8, 20, 45];
+/** Pause before a follower that failed is given the same changes again. */
+const RETRY_MS = 1_000;
+const MAX_KEY_LENGTH = 4_096;
 const BUSY_TIMEOUT_MS = 5_000;
 const SCHEMA_VERSION = 1;
 
@@ -44,13 +54,18 @@ export class SqliteLedger implements Ledger {
   readonly #db: DatabaseSync;
   readonly #path: string;
   readonly #watchers = new Set<Watcher>();
-  readonly #statements: Record<'get' | 'list' | 'changes' | 'sequence' | 'bump' | 'write' | 'dataVersion', StatementSync>;
+  readonly #statements: Record<
+    'get' | 'list' | 'changes' | 'sequence' | 'bump' | 'write' | 'dataVersion',
+    StatementSync
+  >;
   #fileWatcher: FSWatcher | null = null;
   #poll: NodeJS.Timeout | null = null;
+  #look: NodeJS.Timeout | null = null;
   #dataVersion: unknown;
 
   constructor(path: string) {
     this.#path = path;
+    createPrivate(path);
     try {
       this.#db = new DatabaseSync(path);
       this.#db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;`);
@@ -86,6 +101,10 @@ export class SqliteLedger implements Ledger {
   }
 
   async put(key: string, value: unknown, expected?: number): Promise<number> {
+    // Lone surrogates and NUL do not come back from SQLite as they went in.
+    if (key === '' || key.length > MAX_KEY_LENGTH || !key.isWellFormed() || key.includes('\0')) {
+      throw new TypeError(`not a key: ${JSON.stringify(key.slice(0, 100))}`);
+    }
     if (value === null || value === undefined) throw new TypeError(`document ${key} has no value`);
     const text = JSON.stringify(value);
     if (Buffer.byteLength(text) > MAX_DOCUMENT_BYTES) {
@@ -127,19 +146,23 @@ export class SqliteLedger implements Ledger {
   }
 
   #createOrCheck(): void {
-    const { user_version: version } = this.#db.prepare('PRAGMA user_version').get() as { user_version: number };
+    const version = this.#schemaVersion();
     if (version === 0) {
       this.#transaction(() => {
-        const empty = this.#db.prepare('SELECT count(*) AS n FROM sqlite_schema').get() as { n: number };
-        if (empty.n > 0) return;
-        this.#db.exec(SCHEMA);
-        this.#db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+        const { n: tables } = this.#db.prepare('SELECT count(*) AS n FROM sqlite_schema').get() as { n: number };
+        if (tables === 0) this.#db.exec(`${SCHEMA}; PRAGMA user_version = ${SCHEMA_VERSION}`);
+        // Another process was faster, or it is another program's file.
+        else if (this.#schemaVersion() === 0) throw new DamagedState(this.#path, 'it is a database of another program');
       });
     } else if (version !== SCHEMA_VERSION) {
       throw new DamagedState(this.#path, `its schema is version ${version}, this Selvedge knows ${SCHEMA_VERSION}`);
     }
     const check = this.#db.prepare('PRAGMA quick_check(1)').get() as { quick_check: string };
     if (check.quick_check !== 'ok') throw new DamagedState(this.#path, check.quick_check);
+  }
+
+  #schemaVersion(): number {
+    return (this.#db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version;
   }
 
   #read(key: string): Row | undefined {
@@ -178,24 +201,38 @@ export class SqliteLedger implements Ledger {
   #listen(): void {
     if (this.#poll) return;
     this.#dataVersion = this.#readDataVersion();
-    this.#poll = setInterval(() => {
-      const version = this.#readDataVersion();
-      if (version === this.#dataVersion) return;
-      this.#dataVersion = version;
-      this.#wake();
-    }, POLL_MS).unref();
+    this.#poll = setInterval(() => this.#noticed(), POLL_MS).unref();
     try {
-      this.#fileWatcher = watchFile(`${this.#path}-wal`, { persistent: false }, () => this.#wake());
+      this.#fileWatcher = watchFile(`${this.#path}-wal`, { persistent: false }, () => this.#lookAgain(0));
       this.#fileWatcher.on('error', () => this.#fileWatcher?.close());
-    } catch {
-      // No log file yet, or no inotify: the poll does it alone.
-      this.#fileWatcher = null;
+    } catch (error) {
+      log('warn', 'writes of other processes are seen by polling only', { error: reason(error) });
     }
+  }
+
+  /** Looks whether another process committed, with pauses, until it did or the poll would see it anyway. */
+  #lookAgain(attempt: number): void {
+    if (this.#look) clearTimeout(this.#look);
+    this.#look = null;
+    if (!this.#poll || this.#noticed()) return;
+    const pauseMs = LOOK_AGAIN_MS[attempt];
+    if (pauseMs !== undefined) this.#look = setTimeout(() => this.#lookAgain(attempt + 1), pauseMs).unref();
+  }
+
+  /** Wakes the followers if another process committed since the last call. */
+  #noticed(): boolean {
+    const version = this.#readDataVersion();
+    if (version === this.#dataVersion) return false;
+    this.#dataVersion = version;
+    this.#wake();
+    return true;
   }
 
   #stopListening(): void {
     if (this.#poll) clearInterval(this.#poll);
     this.#poll = null;
+    if (this.#look) clearTimeout(this.#look);
+    this.#look = null;
     this.#fileWatcher?.close();
     this.#fileWatcher = null;
   }
@@ -216,13 +253,16 @@ export class SqliteLedger implements Ledger {
       while (!watcher.stopped && this.#db.isOpen) {
         const rows = this.#statements.changes.all(watcher.position) as unknown as Row[];
         if (rows.length === 0) break;
-        watcher.position = rows.at(-1)!.sequence;
         await watcher.handler(
           rows.map(({ key, value, sequence }) => ({ sequence, key, value: value === null ? null : JSON.parse(value) })),
         );
+        watcher.position = rows.at(-1)!.sequence;
       }
-    } finally {
       watcher.running = false;
+    } catch (error) {
+      // A gap would make the follower wrong for ever: it gets the same changes again.
+      log('error', 'a follower of the ledger failed; it is given the changes again', { error: reason(error) });
+      setTimeout(() => void this.#deliver(watcher), RETRY_MS).unref();
     }
   }
 }

@@ -1,6 +1,8 @@
 /** CPU time per Worker and UTC day, kept in a small SQLite file. Written every few seconds, so `kill -9` loses at most those. */
 import { DatabaseSync } from 'node:sqlite';
+import { log, reason } from '../model/log.ts';
 import { DamagedState } from './damaged.ts';
+import { createPrivate } from './private-file.ts';
 
 const FLUSH_MS = 5_000;
 
@@ -22,13 +24,14 @@ export interface Usage {
 
 /** Opens or creates the store. Throws DamagedState. */
 export function openUsage(path: string): Usage {
+  createPrivate(path);
   let db: DatabaseSync;
   try {
     db = new DatabaseSync(path);
     db.exec(`PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL;
       CREATE TABLE IF NOT EXISTS cpu (account TEXT, script TEXT, day TEXT, ms REAL NOT NULL, PRIMARY KEY (day, account, script)) STRICT`);
   } catch (error) {
-    throw new DamagedState(path, error instanceof Error ? error.message : String(error));
+    throw new DamagedState(path, reason(error));
   }
   const upsert = db.prepare(
     'INSERT INTO cpu (account, script, day, ms) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET ms = ms + excluded.ms',
@@ -38,15 +41,27 @@ export function openUsage(path: string): Usage {
   function flush(): void {
     if (buffer.size === 0) return;
     db.exec('BEGIN IMMEDIATE');
-    for (const { accountId, script, day, ms } of buffer.values()) upsert.run(accountId, script, day, ms);
-    db.exec('COMMIT');
+    try {
+      for (const { accountId, script, day, ms } of buffer.values()) upsert.run(accountId, script, day, ms);
+      db.exec('COMMIT');
+    } catch (error) {
+      db.exec('ROLLBACK');
+      throw error;
+    }
     buffer.clear();
   }
-  const timer = setInterval(flush, FLUSH_MS).unref();
+  const timer = setInterval(() => {
+    try {
+      flush();
+    } catch (error) {
+      // A full disk must not stop the machine: what is buffered is tried again.
+      log('error', 'CPU time could not be written', { error: reason(error) });
+    }
+  }, FLUSH_MS).unref();
 
   return {
     add(accountId, script, cpuMs) {
-      if (!(cpuMs > 0)) return;
+      if (!(cpuMs > 0) || !Number.isFinite(cpuMs)) return;
       const day = new Date().toISOString().slice(0, 10);
       const key = `${day}/${accountId}/${script}`;
       const row = buffer.get(key);

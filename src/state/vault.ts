@@ -3,8 +3,9 @@
  * tag (16 bytes) and ciphertext (NIST SP 800-38D).
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { DamagedState } from './damaged.ts';
+import { writePrivate } from './private-file.ts';
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
@@ -18,7 +19,7 @@ export interface Vault {
   unsealBytes(sealed: Uint8Array): Buffer;
 }
 
-/** Opens the vault, making its key at first use. Throws DamagedState if the key file holds no key. */
+/** Opens the vault, making its key at first use (by `selvedge up`, before it starts other processes). Throws DamagedState if the key file holds no key. */
 export function openVault(keyPath: string): Vault {
   const key = readOrCreateKey(keyPath);
 
@@ -37,7 +38,9 @@ export function openVault(keyPath: string): Vault {
     try {
       return Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()]);
     } catch {
-      throw new Error(`a sealed value does not open with the key in ${keyPath}: it was made with another key or changed`);
+      throw new Error(
+        `a sealed value does not open with the key in ${keyPath}: it was made with another key or changed`,
+      );
     }
   }
 
@@ -59,13 +62,7 @@ function readOrCreateKey(path: string): Buffer {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     text = `${randomBytes(32).toString('hex')}\n`;
-    const file = openSync(path, 'wx', 0o600);
-    try {
-      writeSync(file, text);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
+    writePrivate(path, text);
   }
   if (!/^[0-9a-f]{64}\n?$/.test(text)) throw new DamagedState(path, 'it does not hold 64 hex digits');
   return Buffer.from(text.trim(), 'hex');

@@ -20,7 +20,15 @@ const NAME = /^[!#$%&'*+\-.^_`|~\w]+$/;
 const VALUE = /^[\t\u0020-\u007e\u0080-\uffff]*$/;
 const PATH = /^(?:\/|\S+:\/\/)/;
 /** They belong to the connection or to the framing of the body, which the edge decides. */
-const FORBIDDEN = new Set(['connection', 'content-length', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade']);
+const FORBIDDEN = new Set([
+  'connection',
+  'content-length',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
 
 /** Reads the file; lines without effect are in `ignored`. Never throws. */
 export function parseHeadersFile(text: string): { rules: HeaderRule[]; ignored: IgnoredLine[] } {
@@ -42,7 +50,10 @@ export function parseHeadersFile(text: string): { rules: HeaderRule[]; ignored: 
       close();
       current = null;
       if (rules.size >= MAX_HEADER_RULES) {
-        ignore({ ...at, message: `At most ${MAX_HEADER_RULES} rules are allowed; this one and the rest are not read.` });
+        ignore({
+          ...at,
+          message: `At most ${MAX_HEADER_RULES} rules are allowed; this one and the rest are not read.`,
+        });
         opened = null;
         break;
       }
@@ -71,6 +82,7 @@ function addHeader(rule: HeaderRule, line: string): string | null {
     const name = line.startsWith('! ') ? line.slice(2).trim().toLowerCase() : null;
     if (name === null) return 'Expected "Name: value" or "! Name".';
     if (!NAME.test(name)) return 'Not a header name.';
+    if (FORBIDDEN.has(name)) return `The header ${name} cannot be removed.`;
     rule.remove.push(name);
     return null;
   }
@@ -103,7 +115,10 @@ export function applyHeaderRules(
     for (const name of rule.remove) remove(headers, name);
     for (const [name, template] of rule.set) {
       const value = fill(template, values);
-      const there = ours.has(name) && name !== 'set-cookie' ? headers.find((header) => header[0].toLowerCase() === name) : undefined;
+      const there =
+        ours.has(name) && name !== 'set-cookie'
+          ? headers.find((header) => header[0].toLowerCase() === name)
+          : undefined;
       if (there) there[1] = `${there[1]}, ${value}`;
       else {
         if (!ours.has(name)) remove(headers, name);

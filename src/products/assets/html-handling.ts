@@ -42,7 +42,12 @@ function served(mode: HtmlHandling, path: string, manifest: Manifest): AssetEntr
 function steps(mode: HtmlHandling, path: string): Step[] {
   switch (mode) {
     case 'auto-trailing-slash':
-      return [...autoSpecial(path), { file: path }, { file: `${path}.html` }, { file: `${path}/index.html`, to: `${path}/` }];
+      return [
+        ...autoSpecial(path),
+        { file: path },
+        { file: `${path}.html` },
+        { file: `${path}/index.html`, to: `${path}/` },
+      ];
     case 'force-trailing-slash':
       return [
         ...forceSpecial(path),
@@ -88,11 +93,7 @@ function autoSpecial(path: string): Step[] {
 function forceSpecial(path: string): Step[] {
   if (path.endsWith('/index')) {
     const folder = path.slice(0, -'index'.length);
-    return [
-      { file: path },
-      { file: `${path}.html`, to: folder },
-      { file: `${folder.slice(0, -1)}.html`, to: folder },
-    ];
+    return [{ file: path }, { file: `${path}.html`, to: folder }, { file: `${folder.slice(0, -1)}.html`, to: folder }];
   }
   if (path.endsWith('/index.html')) {
     const folder = path.slice(0, -'index.html'.length);

@@ -54,7 +54,8 @@ export function normalizeBasePath(value: string | undefined): string {
   if (value === '') throw wrong('must not be empty');
   if (value.startsWith('//') || /^[a-z][a-z\d+.-]*:/i.test(value)) throw wrong('must be a path, not a URL');
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  if (/[\\?#%\u0000-\u001f\u007f]/.test(value)) throw wrong('must not hold a backslash, "?", "#", "%" or control characters');
+  if (/[\\?#%\u0000-\u001f\u007f]/.test(value))
+    throw wrong('must not hold a backslash, "?", "#", "%" or control characters');
   const kept: string[] = [];
   for (const segment of value.split('/')) {
     if (segment === '..') kept.pop();

@@ -38,11 +38,15 @@ export function parseRedirectsFile(
       if (seen.has(from)) throw new Error(`There is a rule for ${from} already.`);
       const pattern = compilePattern(from);
       if (pattern.tokens.length === 1 && 'text' in pattern.tokens[0]! && rules.dynamic.length === 0) {
-        if (rules.exact.size >= MAX_STATIC_REDIRECTS) throw new Error(`At most ${MAX_STATIC_REDIRECTS} static rules are allowed.`);
+        if (rules.exact.size >= MAX_STATIC_REDIRECTS)
+          throw new Error(`At most ${MAX_STATIC_REDIRECTS} static rules are allowed.`);
         rules.exact.set(from, { to, status });
       } else {
         if (rules.dynamic.length >= MAX_DYNAMIC_REDIRECTS) {
-          ignore({ ...at, message: `At most ${MAX_DYNAMIC_REDIRECTS} dynamic rules are allowed; this one and the rest are not read.` });
+          ignore({
+            ...at,
+            message: `At most ${MAX_DYNAMIC_REDIRECTS} dynamic rules are allowed; this one and the rest are not read.`,
+          });
           break;
         }
         rules.dynamic.push({ pattern, to, status });
@@ -57,7 +61,10 @@ export function parseRedirectsFile(
 
 function parseLine(line: string, htmlHandling: HtmlHandling): { from: string; to: string; status: number } {
   // A "#" after a blank begins a comment; "/a /b#part" has a fragment.
-  const tokens = line.replace(/\s#.*$/, '').trimEnd().split(/\s+/);
+  const tokens = line
+    .replace(/\s#.*$/, '')
+    .trimEnd()
+    .split(/\s+/);
   if (tokens.length < 2 || tokens.length > 3) throw new Error('Expected "from to" or "from to status".');
   const from = ruleUrl(tokens[0]!, { keep: false, absolute: 'refused' });
   const to = ruleUrl(tokens[1]!, { keep: true, absolute: 'allowed' });
@@ -76,7 +83,12 @@ function parseLine(line: string, htmlHandling: HtmlHandling): { from: string; to
 export type RedirectAnswer = { rewrite: string } | { status: number; location: string };
 
 /** The rule that matches a URL pathname, applied. `search` ('' or "?...") is kept unless the target has its own. */
-export function redirectAnswer(rules: RedirectRules, pathname: string, search: string, budget: Budget): RedirectAnswer | null {
+export function redirectAnswer(
+  rules: RedirectRules,
+  pathname: string,
+  search: string,
+  budget: Budget,
+): RedirectAnswer | null {
   const target = rules.exact.get(pathname) ?? dynamicTarget(rules, pathname, budget);
   if (!target) return null;
   // A placeholder can make a target that is no URL ("https://:a.example" with a port in it): then the rule does not apply.

@@ -11,14 +11,21 @@ export interface IgnoredLine {
 }
 
 /** Lines that say something, trimmed. Those that are too long are reported to `ignore`. */
-export function* contentLines(text: string, ignore: (line: IgnoredLine) => void): Generator<{ line: string; lineNumber: number }> {
+export function* contentLines(
+  text: string,
+  ignore: (line: IgnoredLine) => void,
+): Generator<{ line: string; lineNumber: number }> {
   let lineNumber = 0;
   for (const raw of text.split('\n')) {
     lineNumber++;
     const line = raw.trim();
     if (line === '' || line.startsWith('#')) continue;
     if (line.length > MAX_LINE_LENGTH) {
-      ignore({ lineNumber, line: line.slice(0, 100), message: `The line has more than ${MAX_LINE_LENGTH} characters.` });
+      ignore({
+        lineNumber,
+        line: line.slice(0, 100),
+        message: `The line has more than ${MAX_LINE_LENGTH} characters.`,
+      });
     } else yield { line, lineNumber };
   }
 }
@@ -29,7 +36,10 @@ const ABSOLUTE = /^https:\/\/+([^/?#]+)(.*)$/;
  * A URL in a rule, normalised: "/path" or "https://host/path". Throws an Error that says why it cannot be one.
  * `keep`: keep query and fragment (targets) or cut them off (patterns).
  */
-export function ruleUrl(token: string, options: { keep: boolean; absolute: 'allowed' | 'without port' | 'refused' }): string {
+export function ruleUrl(
+  token: string,
+  options: { keep: boolean; absolute: 'allowed' | 'without port' | 'refused' },
+): string {
   const absolute = ABSOLUTE.exec(token);
   if (absolute) {
     const [, host, rest] = absolute as unknown as [string, string, string];

@@ -3,7 +3,7 @@
  * tenants: no regular expressions are made of them, and matching has a budget of steps.
  */
 
-/** "*" and ":name" of a pattern, and the text between them. `end` is where a placeholder stops at the latest. */
+/** The text of a pattern, and its "*" and ":name": at least `min` characters, none of which is one of `stops`. */
 type Token = { text: string } | { name: string; stops: string; min: 0 | 1 };
 
 export interface Pattern {
@@ -28,7 +28,8 @@ const PLACEHOLDER = /:([A-Za-z]\w*)|\*/g;
  */
 export function compilePattern(rule: string): Pattern {
   const withHost = rule.startsWith('https://');
-  const hostEnd = withHost ? (rule.indexOf('/', 'https://'.length) + rule.length + 1) % (rule.length + 1) : 0;
+  const slash = rule.indexOf('/', 'https://'.length);
+  const hostEnd = !withHost ? 0 : slash < 0 ? rule.length : slash;
   const tokens: Token[] = [];
   const names = new Set<string>();
   let at = 0;
@@ -53,18 +54,27 @@ export function matchPattern({ tokens }: Pattern, text: string, budget: Budget):
   return matchFrom(tokens, 0, text, 0, values, budget) ? Object.fromEntries(values) : null;
 }
 
-function matchFrom(tokens: Token[], index: number, text: string, at: number, values: [string, string][], budget: Budget): boolean {
+function matchFrom(
+  tokens: Token[],
+  index: number,
+  text: string,
+  at: number,
+  values: [string, string][],
+  budget: Budget,
+): boolean {
   if (--budget.steps < 0) return false;
   const token = tokens[index];
   if (!token) return at === text.length;
   if ('text' in token) {
-    return text.startsWith(token.text, at) && matchFrom(tokens, index + 1, text, at + token.text.length, values, budget);
+    return (
+      text.startsWith(token.text, at) && matchFrom(tokens, index + 1, text, at + token.text.length, values, budget)
+    );
   }
   const farthest = reach(text, at, token.stops);
   if (index === tokens.length - 1 && farthest < text.length) return false;
   const least = index === tokens.length - 1 ? text.length : at + token.min;
   for (let end = farthest; end >= Math.max(least, at + token.min); end--) {
-    values[values.length] = [token.name, text.slice(at, end)];
+    values.push([token.name, text.slice(at, end)]);
     if (matchFrom(tokens, index + 1, text, end, values, budget)) return true;
     values.pop();
     if (budget.steps < 0) return false;
@@ -83,7 +93,9 @@ function reach(text: string, at: number, stops: string): number {
 
 /** Puts the values in place of ":name"; names without a value stay as they are. */
 export function fill(text: string, values: Record<string, string>): string {
-  return text.replace(/:([A-Za-z]\w*)/g, (whole, name: string) => (Object.hasOwn(values, name) ? values[name]! : whole));
+  return text.replace(/:([A-Za-z]\w*)/g, (whole, name: string) =>
+    Object.hasOwn(values, name) ? values[name]! : whole,
+  );
 }
 
 /** Does `text` match `glob` from its character `from` on, where "*" stands for anything? Takes at most glob x text steps. */

@@ -1,0 +1,41 @@
+/** Entry of the core process: the control API. Its parent is the supervisor; without it, it ends. */
+import { layout } from '../model/layout.ts';
+import { log, reason } from '../model/log.ts';
+import { settingsFromEnv } from '../model/settings.ts';
+import { openFileBlobs } from '../state/file-blobs.ts';
+import { connectBus } from '../state/local-bus.ts';
+import { openSqliteLedger } from '../state/sqlite-ledger.ts';
+import { openUsage } from '../state/usage.ts';
+import { openVault } from '../state/vault.ts';
+import { startCore } from './server.ts';
+
+const settings = settingsFromEnv();
+const paths = layout(settings.dataDir);
+const ledger = openSqliteLedger(paths.ledger);
+const blobs = await openFileBlobs(paths.blobs);
+const usage = openUsage(paths.usage);
+const bus = connectBus();
+const server = await startCore({ settings, ledger, blobs, vault: openVault(paths.secretKey), bus, usage });
+
+let stopping = false;
+process.on('SIGTERM', () => {
+  if (stopping) return;
+  stopping = true;
+  stop().catch((error: unknown) => {
+    log('error', 'the core did not stop in order', { error: reason(error) });
+    process.exit(1);
+  });
+});
+// A terminal's Ctrl-C reaches the whole group: the supervisor decides when its children stop.
+process.on('SIGINT', () => undefined);
+process.on('disconnect', () => process.exit(1));
+bus.publish('local.ready', { name: 'core', pid: process.pid });
+
+/** Answers the open requests, then closes what is durable. */
+async function stop(): Promise<void> {
+  await server.close();
+  usage.close();
+  await ledger.close();
+  await blobs.close();
+  process.exit(0);
+}

@@ -1,0 +1,142 @@
+/** For tests of this folder: the control API on a port of its own, with real state and real inspection of scripts. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Account } from '../model/documents.ts';
+import { DEFAULT_PLAN } from '../model/limits.ts';
+import type { Settings } from '../model/settings.ts';
+import { createIsolateHost } from '../pop/isolates/host.ts';
+import { openFileBlobs } from '../state/file-blobs.ts';
+import type { Ledger } from '../state/ledger.ts';
+import { createHub } from '../state/local-bus.ts';
+import { openSqliteLedger } from '../state/sqlite-ledger.ts';
+import { openUsage, type Usage } from '../state/usage.ts';
+import { openVault } from '../state/vault.ts';
+import { createAccount, createToken } from './accounts.ts';
+import { startCore } from './server.ts';
+
+export interface Answer {
+  status: number;
+  success: boolean;
+  result: any;
+  errors: { code: number; message: string; error_chain?: { code: number }[] }[];
+  result_info?: Record<string, number>;
+}
+
+export interface Bench {
+  /** Base URL with /client/v4. */
+  base: string;
+  origin: string;
+  directory: string;
+  ledger: Ledger;
+  usage: Usage;
+  alice: Account;
+  bob: Account;
+  tokens: { alice: string; bob: string };
+  /** Sequence numbers that the API waited for. */
+  applied: number[];
+  unseal(sealed: string): string;
+  /** A call with alice's token unless another (or null for none) is given; `body` is sent as JSON unless it is a FormData. */
+  api(method: string, path: string, body?: unknown, token?: string | null): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export async function openBench(): Promise<Bench> {
+  const directory = await mkdtemp(join(tmpdir(), 'sc-'));
+  const ledger = openSqliteLedger(join(directory, 'ledger.sqlite'));
+  const blobs = await openFileBlobs(join(directory, 'blobs'));
+  const vault = openVault(join(directory, 'key'));
+  const usage = openUsage(join(directory, 'usage.sqlite'));
+  const bus = createHub();
+  const host = await createIsolateHost({
+    runDir: directory,
+    cacheDir: join(directory, 'compiled'),
+    blobs,
+    vault,
+    zygotes: 1,
+    sandbox: 'auto',
+    attach: async () => undefined,
+    detach: async () => undefined,
+    onUsage: () => undefined,
+  });
+  const applied: number[] = [];
+  bus.respond('pop.inspect', ({ version }) => host.inspect(version));
+  bus.respond('pop.applied', ({ sequence }) => {
+    applied.push(sequence);
+    return {};
+  });
+  const settings: Settings = {
+    dataDir: directory,
+    runDir: directory,
+    listen: '127.0.0.1',
+    httpPort: 8080,
+    httpsPort: 8443,
+    apiPort: 0,
+    workersDomain: 'workers.localhost',
+    colo: 'dev',
+    edges: 1,
+    plan: DEFAULT_PLAN,
+    egressAllow: [],
+    isolateMemoryMb: 256,
+    zygotes: 1,
+    sandbox: 'auto',
+  };
+  const alice = await createAccount(ledger, { name: 'Alice', subdomain: 'alice' });
+  const bob = await createAccount(ledger, { name: 'Bob', subdomain: 'bob' });
+  const token = async ({ id }: Account) =>
+    (await createToken(ledger, { accountId: id, name: 'test', expiresOn: null })).value;
+  const tokens = { alice: await token(alice), bob: await token(bob) };
+  const server = await startCore({ settings, ledger, blobs, vault, bus, usage });
+  const origin = `http://127.0.0.1:${server.port}`;
+  const base = `${origin}/client/v4`;
+  return {
+    base,
+    origin,
+    directory,
+    ledger,
+    usage,
+    alice,
+    bob,
+    tokens,
+    applied,
+    unseal: (sealed) => vault.unseal(sealed),
+    async api(method, path, body, given = tokens.alice) {
+      const response = await fetch(base + path, {
+        method,
+        headers: given === null ? {} : { authorization: `Bearer ${given}` },
+        ...(body !== undefined && { body: body instanceof FormData ? body : JSON.stringify(body) }),
+      });
+      return { status: response.status, ...((await response.json()) as Omit<Answer, 'status'>) };
+    },
+    async close() {
+      await server.close();
+      await host.close();
+      await bus.close();
+      usage.close();
+      await ledger.close();
+      await blobs.close();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+export const HELLO = 'export default { fetch() { return new Response("hello") } }';
+
+/** A module Worker's upload as wrangler sends it. `modules`: name -> source; the first is the main one. */
+export function upload(
+  metadata: Record<string, unknown> = {},
+  modules: Record<string, string | File> = { 'index.js': HELLO },
+): FormData {
+  const form = new FormData();
+  const main = Object.keys(modules)[0];
+  form.set(
+    'metadata',
+    JSON.stringify({ ...(main && { main_module: main }), compatibility_date: '2026-11-01', ...metadata }),
+  );
+  for (const [name, source] of Object.entries(modules)) {
+    const file =
+      typeof source === 'string' ? new File([source], name, { type: 'application/javascript+module' }) : source;
+    form.set(name, file, name);
+  }
+  return form;
+}

@@ -1,0 +1,184 @@
+/**
+ * A bench for tests of the edge: the real listeners before real workerd processes, with this process in the supervisor's place. Its
+ * processes are not sandboxed; what isolates do is tested in `pop/isolates`.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { EdgeChange, IsolateSet, Publications, Verdict } from '../model/messages.ts';
+import type { Settings } from '../model/settings.ts';
+import { type Certificates, openCertificates } from '../pop/certificates.ts';
+import { workerdPath } from '../pop/isolates/workerd.ts';
+import { openFileBlobs } from '../state/file-blobs.ts';
+import { createHub, type Hub } from '../state/local-bus.ts';
+import { AssetStage } from './assets.ts';
+import type { Edge } from './handle.ts';
+import { Instances } from './instance.ts';
+import { type Listeners, listen } from './listener.ts';
+import { followSnapshot, Snapshot } from './snapshot.ts';
+
+export const ACCOUNT = 'a'.repeat(32);
+export const SUBDOMAIN = 'acme';
+export const WORKERS_DOMAIN = 'workers.localhost';
+
+/** "00000001-0000-4000-8000-000000000000" for 1. */
+export function versionId(number: number): string {
+  return `${number.toString(16).padStart(8, '0')}-0000-4000-8000-000000000000`;
+}
+
+export class Bench {
+  readonly hub: Hub;
+  readonly edge: Edge;
+  readonly certificates: Certificates;
+  listeners!: Listeners;
+  /** What `local.verdict` answers. */
+  verdict: Verdict = 'unknown';
+  /** What `local.wake` does; counts in `wakes`. Fails by default. */
+  onWake: (versionId: string) => Promise<IsolateSet> = async () => {
+    throw new Error('this Worker does not start');
+  };
+  wakes = 0;
+  readonly released: string[] = [];
+  readonly loads: Publications['local.load'][] = [];
+  readonly directory: string;
+  readonly #documents = new Map<string, EdgeChange>();
+  readonly #sets = new Map<string, IsolateSet>();
+  readonly #processes = new Map<string, ChildProcess>();
+  #count = 0;
+
+  constructor(directory: string, certificates: Certificates, edge: Omit<Edge, 'snapshot' | 'bus'>) {
+    this.directory = directory;
+    this.certificates = certificates;
+    this.hub = createHub();
+    this.edge = {
+      ...edge,
+      bus: this.hub,
+      snapshot: new Snapshot(WORKERS_DOMAIN, new Instances(this.hub, 'edge-under-test')),
+    };
+    this.hub.respond('local.snapshot', () => ({
+      changes: [...this.#documents.values()],
+      isolates: [...this.#sets.values()],
+    }));
+    this.hub.respond('local.wake', ({ versionId }) => {
+      this.wakes++;
+      return this.onWake(versionId);
+    });
+    this.hub.respond('local.verdict', () => ({ verdict: this.verdict }));
+    this.hub.respond('local.certificate', ({ serverName }) => certificates.issue(serverName));
+    this.hub.subscribe('local.released', ({ isolate }: Publications['local.released']) => this.released.push(isolate));
+    this.hub.subscribe('local.load', (load: Publications['local.load']) => this.loads.push(load));
+  }
+
+  /** Says what the ledger has: key -> document, null for a deletion. */
+  tell(documents: Record<string, EdgeChange['doc']>): void {
+    const changes = Object.entries(documents).map(([key, doc]) => ({ key, doc }));
+    for (const change of changes) this.#documents.set(change.key, change);
+    this.hub.publish('local.docs', { changes });
+  }
+
+  /** A script with these shares; its versions have code and no assets. */
+  script(name: string, shares: Record<string, number>, over: object = {}): void {
+    const versions = Object.entries(shares).map(([id, percentage]) => ({ versionId: id, percentage }));
+    const script = { kind: 'script' as const, accountId: ACCOUNT, name, workersDev: true, previews: true, aliases: {} };
+    this.tell({
+      [`script/${ACCOUNT}/${name}`]: {
+        ...script,
+        deployment: versions.length > 0 ? { id: 'd', versions } : null,
+        ...over,
+      },
+    });
+    for (const { versionId: id } of versions) {
+      this.tell({
+        [`version/${ACCOUNT}/${name}/${id}`]: {
+          kind: 'version',
+          id,
+          accountId: ACCOUNT,
+          script: name,
+          hasCode: true,
+          assets: null,
+        },
+      });
+    }
+  }
+
+  /** Says which processes take the requests of a version. */
+  isolates(version: string, ids: string[], tailed = false): IsolateSet {
+    const isolates = ids.map((id) => ({ id, main: join(this.directory, `${id}.sock`), rpc: {} }));
+    const set = { versionId: version, isolates, tailed };
+    this.#sets.set(version, set);
+    this.hub.publish('local.isolates', set);
+    return set;
+  }
+
+  /** Starts a workerd process with this module and returns its id, which `isolates` takes. */
+  async start(source: string): Promise<string> {
+    const id = `i${++this.#count}`;
+    await writeFile(join(this.directory, `${id}.js`), source);
+    await writeFile(
+      join(this.directory, `${id}.capnp`),
+      `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "internet", external = (address = "unix:absent.sock", http = ())),
+    (name = "w", worker = (modules = [(name = "${id}.js", esModule = embed "${id}.js")], compatibilityDate = "2026-11-01"))],
+  sockets = [(name = "main", address = "unix:${id}.sock", service = "w",
+    http = (cfBlobHeader = "selvedge-cf", forwardedProtoHeader = "selvedge-proto"))]);
+`,
+    );
+    const child = spawn(workerdPath(), ['serve', '--control-fd=3', `${id}.capnp`], {
+      cwd: this.directory,
+      stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+    });
+    this.#processes.set(id, child);
+    const listening = once(child.stdio[3]!, 'data');
+    const ended = once(child, 'exit').then(([code]) => {
+      throw new Error(`workerd ended with ${code}`);
+    });
+    await Promise.race([listening, ended]);
+    ended.catch(() => undefined);
+    return id;
+  }
+
+  /** kill -9 */
+  async kill(id: string): Promise<void> {
+    const child = this.#processes.get(id)!;
+    this.#processes.delete(id);
+    const exit = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exit;
+  }
+
+  async close(): Promise<void> {
+    await this.listeners.close(500);
+    this.edge.snapshot.instances.close();
+    await Promise.all([...this.#processes.keys()].map((id) => this.kill(id)));
+    await this.hub.close();
+    await rm(this.directory, { recursive: true });
+  }
+}
+
+/** An edge that listens on free ports of the loopback, with an account and nothing else. */
+export async function openBench(): Promise<Bench> {
+  const directory = await mkdtemp(join(tmpdir(), 'selvedge-edge-'));
+  const settings = { listen: '127.0.0.1', httpPort: 0, httpsPort: 0, workersDomain: WORKERS_DOMAIN, colo: 'dev' };
+  const bench = new Bench(directory, await openCertificates(directory), {
+    settings: settings as Settings,
+    assets: new AssetStage(await openFileBlobs(join(directory, 'blobs'))),
+    draining: false,
+  });
+  bench.tell({ [`account/${ACCOUNT}`]: { kind: 'account', id: ACCOUNT, subdomain: SUBDOMAIN } });
+  await followSnapshot(bench.hub, bench.edge.snapshot);
+  bench.listeners = await listen(bench.edge);
+  return bench;
+}
+
+/** Waits until `condition` holds; fails after ten seconds. */
+export async function until(condition: () => boolean, what: string): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

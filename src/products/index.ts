@@ -1,0 +1,45 @@
+/**
+ * The products of this Selvedge, by the types of their bindings: those that exist, and those that Cloudflare has and that are not here yet.
+ * A binding of the second kind is refused by name, never dropped.
+ */
+export const BINDING_TYPES = [
+  'plain_text',
+  'json',
+  'secret_text',
+  'service',
+  'assets',
+  'version_metadata',
+  'wasm_module',
+  'text_blob',
+  'data_blob',
+  'inherit',
+] as const;
+
+/** Binding type -> the product's name for people. */
+export const ABSENT_PRODUCTS: Record<string, string> = {
+  kv_namespace: 'KV',
+  r2_bucket: 'R2',
+  d1: 'D1',
+  durable_object_namespace: 'Durable Objects',
+  queue: 'Queues',
+  workflow: 'Workflows',
+  hyperdrive: 'Hyperdrive',
+  analytics_engine: 'Analytics Engine',
+  ai: 'Workers AI',
+  ai_search: 'AI Search',
+  browser: 'Browser Rendering',
+  images: 'Images',
+  media: 'Media Transformations',
+  stream: 'Stream',
+  vectorize: 'Vectorize',
+  send_email: 'Email',
+  dispatch_namespace: 'Workers for Platforms',
+  ratelimit: 'Rate limiting',
+  mtls_certificate: 'mTLS certificates',
+  secrets_store_secret: 'Secrets Store',
+  secret_key: 'secret keys',
+  worker_loader: 'Worker loaders',
+  pipelines: 'Pipelines',
+  logfwdr: 'Logfwdr',
+  vpc_service: 'Workers VPC',
+};

@@ -1,0 +1,38 @@
+/**
+ * Before the tests: installs the Debian packages that they use where that is possible, and says by name what will be tested less without
+ * them. Never fails the run.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+
+/** Package -> the command that shows it is there, and what is lost without it. */
+const PACKAGES: Record<string, { command: string; without: string }> = {
+  bubblewrap: { command: 'bwrap', without: 'the bubblewrap level of the sandbox is not tested' },
+};
+const INSTALL_TIMEOUT_MS = 120_000;
+
+const missing = Object.keys(PACKAGES).filter((name) => !has(PACKAGES[name]!.command));
+if (missing.length > 0 && process.getuid?.() === 0 && has('apt-get')) {
+  console.log(`Installing Debian packages for the tests: ${missing.join(', ')}`);
+  const run = (args: string[]) =>
+    spawnSync('apt-get', args, {
+      timeout: INSTALL_TIMEOUT_MS,
+      stdio: 'ignore',
+      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    });
+  if (run(['install', '-y', '--no-install-recommends', ...missing]).status !== 0) {
+    run(['update']);
+    run(['install', '-y', '--no-install-recommends', ...missing]);
+  }
+}
+for (const [name, { command, without }] of Object.entries(PACKAGES)) {
+  if (!has(command)) console.log(`Without the Debian package ${name}: ${without} (apt-get install ${name})`);
+}
+
+function has(command: string): boolean {
+  try {
+    execFileSync('sh', ['-c', `command -v ${command}`], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
