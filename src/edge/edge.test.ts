@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
 import { connect } from 'node:net';
 import { after, describe, it } from 'node:test';
+import type { TailEvent } from '../model/messages.ts';
 import { openBench, until, versionId } from './testing.ts';
 
 const SOURCE = `
@@ -378,8 +379,8 @@ describe('faults', () => {
       const id = await bench.start(source('dies'));
       bench.isolates(version, [id], true);
       bench.verdict = verdict;
-      const traces: any[] = [];
-      const stop = bench.hub.subscribe('tail.>', (trace, subject) => traces.push([subject, trace]));
+      const traces: [string, TailEvent][] = [];
+      const stop = bench.hub.subscribe('tail.>', (trace, subject) => void traces.push([subject, trace]));
       const host = `${name}.acme.workers.localhost`;
       const held = ask('/loop?q=1', {
         host,
@@ -392,11 +393,15 @@ describe('faults', () => {
       const got = await held;
       assert.deepEqual([got.status, JSON.parse(got.text).errors[0].code], [status, code]);
       await until(() => traces.length > 0, 'the trace is published');
-      const [subject, trace] = traces[0];
+      const [subject, trace] = traces[0]!;
       stop();
       assert.equal(subject, `tail.${'a'.repeat(32)}.${name}`);
       assert.equal(trace.outcome, outcome);
-      const { url, method, headers } = trace.event.request;
+      const { url, method, headers } = trace.event!.request as {
+        url: string;
+        method: string;
+        headers: Record<string, string>;
+      };
       assert.deepEqual([url, method], [`http://${host}/loop?q=1`, 'POST']);
       assert.deepEqual([headers.authorization, headers['x-plain']], ['REDACTED', 'y']);
     });
@@ -425,8 +430,9 @@ describe('faults', () => {
       IncomingMessage,
     ];
     await once(response, 'data');
+    const ended = assert.rejects(once(response.resume(), 'end'), { code: 'ECONNRESET' });
     await bench.kill(id);
-    await assert.rejects(once(response.resume(), 'end'), { code: 'ECONNRESET' });
+    await ended;
   });
 
   it('an eyeball that leaves while its Worker is woken leaves nothing behind', async () => {

@@ -17,7 +17,8 @@ export const subdomainShape = ({ workersDev, previews }: Script) => ({
 /** The Worker's host under the workers domain, and what follows a version's or alias's name in preview hosts. */
 export function workerHosts({ settings }: CoreContext, account: Account, { name }: Script) {
   const host = `${name}.${account.subdomain}.${settings.workersDomain}`;
-  return { url: host, preview_url_suffix: `-${host}` };
+  // wrangler reads a URL here, and shows its host name.
+  return { url: `https://${host}`, preview_url_suffix: `-${host}` };
 }
 
 export function registerTriggers(app: App, context: CoreContext): void {
