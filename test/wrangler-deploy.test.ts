@@ -164,7 +164,10 @@ describe('wrangler deploy refuses', () => {
   });
 
   it('a script that does not compile, with message and place', async () => {
-    const output = await refused({}, { 'index.js': 'const fine = 1;\nexport default { fetch() { return new Response(/(/.test(fine)) } }' });
+    const output = await refused(
+      {},
+      { 'index.js': 'const fine = 1;\nexport default { fetch() { return new Response(/(/.test(fine)) } }' },
+    );
     assert.match(output, /SyntaxError/);
     assert.match(output, /index\.js:/);
   });

@@ -64,7 +64,8 @@ describe('selvedge, before anything runs', () => {
   });
 
   it('up names the busy port and the option', async () => {
-    const other = createServer().listen(0, '127.0.0.1');
+    const other = createServer();
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     const { port } = other.address() as AddressInfo;
     const ended = await selvedge([
       'up',

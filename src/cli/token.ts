@@ -59,10 +59,15 @@ Examples:
   return command;
 }
 
+/** ISO 8601; `Date.parse` alone makes a date of nearly anything. */
+function parseDate(text: string): number {
+  return /^\d{4}-\d\d-\d\d(T.*)?$/.test(text) ? Date.parse(text) : Number.NaN;
+}
+
 /** "90d", "12h" or a date -> ISO 8601. Throws one clear sentence. */
 export function parseExpiry(text: string, now = Date.now()): string {
   const match = /^(\d{1,5})([dh])$/.exec(text);
-  const time = match ? now + Number(match[1]) * (match[2] === 'd' ? 86_400_000 : 3_600_000) : Date.parse(text);
+  const time = match ? now + Number(match[1]) * (match[2] === 'd' ? 86_400_000 : 3_600_000) : parseDate(text);
   if (Number.isNaN(time))
     throw new Error(`--expires ${text}: neither a span such as 90d or 12h nor a date such as 2027-01-31`);
   if (time <= now) throw new Error(`--expires ${text}: that is in the past`);

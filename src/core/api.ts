@@ -3,6 +3,7 @@ import type { Usage } from '../state/usage.ts';
 import { type App, createApp } from './app.ts';
 import { registerAssetsUpload } from './assets-upload.ts';
 import type { CoreContext } from './context.ts';
+import { registerAbsent } from './endpoints/absent.ts';
 import { registerDomains } from './endpoints/domains.ts';
 import { registerRoutes } from './endpoints/routes.ts';
 import { registerScripts } from './endpoints/scripts.ts';
@@ -30,5 +31,6 @@ export function createApi(context: CoreContext, usage: Pick<Usage, 'read'>): { a
   registerAssetsUpload(app, context);
   registerSelvedge(app, context, usage);
   const tails = registerTails(app, context);
+  registerAbsent(app);
   return { app, close: () => tails.close() };
 }

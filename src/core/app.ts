@@ -139,6 +139,9 @@ export const Paging = z.object({
   per_page: z.coerce.number().int().min(1).max(1000).default(20),
 });
 
+/** Query of lists that Cloudflare gives whole: one page holds all, and a second one is empty. */
+export const WholeList = Paging.extend({ per_page: z.coerce.number().int().min(1).max(1000).default(1000) });
+
 /** One page of a list with its `result_info`: clients ask for pages until one is empty. */
 export function pageOf(items: readonly unknown[], { page, per_page }: z.output<typeof Paging>): Reply {
   const result = items.slice((page - 1) * per_page, page * per_page);

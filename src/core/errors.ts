@@ -65,10 +65,6 @@ export const ERRORS = {
     status: 400,
     meaning: 'The latest version is not deployed, so its settings or secrets cannot be edited in place.',
   },
-  10220: {
-    status: 400,
-    meaning: 'Secrets have changed since the version that should be deployed; force=true deploys it anyhow.',
-  },
   10222: { status: 404, meaning: 'The Worker has no version yet.' },
 
   // Triggers

@@ -15,6 +15,8 @@ const ledger = openSqliteLedger(paths.ledger);
 const blobs = await openFileBlobs(paths.blobs);
 const usage = openUsage(paths.usage);
 const bus = connectBus();
+// First of all: the supervisor may be stopped while this process still starts.
+process.on('disconnect', () => process.exit(1));
 const server = await startCore({ settings, ledger, blobs, vault: openVault(paths.secretKey), bus, usage });
 
 let stopping = false;
@@ -28,7 +30,6 @@ process.on('SIGTERM', () => {
 });
 // A terminal's Ctrl-C reaches the whole group: the supervisor decides when its children stop.
 process.on('SIGINT', () => undefined);
-process.on('disconnect', () => process.exit(1));
 bus.publish('local.ready', { name: 'core', pid: process.pid });
 
 /** Answers the open requests, then closes what is durable. */

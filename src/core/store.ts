@@ -7,7 +7,7 @@ import type { Account, Deployment, Script, Version } from '../model/documents.ts
 import { keys } from '../model/keys.ts';
 import { LIMITS } from '../model/limits.ts';
 import { log, reason } from '../model/log.ts';
-import { RevisionConflict } from '../state/ledger.ts';
+import { MAX_DOCUMENT_BYTES, RevisionConflict } from '../state/ledger.ts';
 import { newId } from './accounts.ts';
 import type { CoreContext } from './context.ts';
 import { ApiError } from './errors.ts';
@@ -162,6 +162,7 @@ export async function addVersion(
     if (!before) await checkScriptCount(context, accountId);
     const script = before ?? newScript(accountId, name);
     written = { ...version, number: script.versionCount + 1 };
+    checkSize(written);
     // Before the script names it; a lost race leaves a document that the next try replaces.
     await context.ledger.put(keys.version(accountId, name, version.id), written);
     const alias = version.annotations['workers/alias'];
@@ -169,7 +170,7 @@ export async function addVersion(
       ...script,
       versionCount: written.number,
       latestVersionId: version.id,
-      aliases: alias ? { ...script.aliases, [alias]: version.id } : script.aliases,
+      aliases: alias ? withAlias(script.aliases, alias, version.id) : script.aliases,
     });
   });
   await prune(context, result.script);
@@ -229,6 +230,21 @@ async function checkScriptCount(context: CoreContext, accountId: string): Promis
   if (scripts.length >= LIMITS.scriptsPerAccount) {
     throw new ApiError(10037, `This account has ${LIMITS.scriptsPerAccount} Workers, the most that it may have.`);
   }
+}
+
+/** Sets an alias; of too many the ones set longest ago go, because each keeps its version from being pruned. */
+function withAlias(aliases: Script['aliases'], alias: string, versionId: string): Script['aliases'] {
+  const { [alias]: _, ...others } = aliases;
+  return Object.fromEntries([...Object.entries(others), [alias, versionId]].slice(-LIMITS.versionsPerScript));
+}
+
+function checkSize(version: Version): void {
+  const bytes = Buffer.byteLength(JSON.stringify(version));
+  if (bytes <= MAX_DOCUMENT_BYTES) return;
+  throw new ApiError(
+    10055,
+    `Bindings, module names and asset rules together take ${bytes} bytes; a version may have ${MAX_DOCUMENT_BYTES}.`,
+  );
 }
 
 /** Keeps the newest versions and those that are deployed or have an alias. */

@@ -9,6 +9,8 @@ import { startDataService } from './service.ts';
 
 const settings = settingsFromEnv();
 const bus = connectBus();
+// First of all: the supervisor may be stopped while this process still starts.
+process.on('disconnect', () => process.exit(1));
 const name = process.env.SELVEDGE_PROCESS ?? 'data';
 const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
 const service = await startDataService({ bus, settings, assetServer: createAssetBinding(blobs) });
@@ -26,7 +28,6 @@ async function drain(): Promise<void> {
 process.on('SIGTERM', () => void drain());
 // Ctrl-C goes to the whole group: the supervisor decides.
 process.on('SIGINT', () => undefined);
-process.on('disconnect', () => process.exit(1));
 process.on('uncaughtException', (error) => {
   log('error', 'the data process failed', { error: reason(error), stack: error.stack });
   process.exit(1);

@@ -2,8 +2,9 @@
  * Service bindings: bytes from a caller's socket to the current process of the target Worker. Which Worker that is was said by
  * the supervisor when it attached the caller; nothing that the caller sends is read, so it cannot reach another.
  *
- * Connections stay open between calls. Which of them are in use is `rpc-activity.ts`. When a process leaves its set (switch-over)
- * its connections are closed as soon as they are not in use; the callers then connect anew, to the new process.
+ * Connections stay open between calls. Which of them are in use is `rpc-activity.ts`. When a process leaves its set (switch-over),
+ * connections of `fetch()` get the new process behind them between two requests; those of RPC are closed as soon as they are not in use,
+ * and the callers connect anew, to the new process.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { log, reason } from '../model/log.ts';
@@ -26,6 +27,8 @@ interface Connection {
   target: Socket;
   activity: Activity;
   quietTicks: number;
+  /** Puts the caller's connection before the current process; only while `activity.betweenRequests`. */
+  retarget(): void;
 }
 
 export interface Relays {
@@ -62,34 +65,60 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
     return others.reduce((least, isolate) => (load(isolate) < load(least) ? isolate : least), first);
   }
 
-  async function relay(caller: Socket, accountId: string, { script, entrypoint }: Attach['services'][number]) {
+  async function relay(caller: Socket, accountId: string, service: Attach['services'][number]): Promise<void> {
+    const { script, entrypoint } = service;
     const isolate = await findTarget(accountId, script);
     const path = isolate.rpc[entrypoint];
     if (!path) throw new Error(`Worker ${script} has no entrypoint ${entrypoint}`);
     if (caller.destroyed) return;
     const target = connect({ path, allowHalfOpen: true });
     const activity = createActivity();
-    const connection: Connection = { caller, target, activity, quietTicks: 0 };
     const all = connections.get(isolate.id) ?? new Set();
-    connections.set(isolate.id, all.add(connection));
-    caller.on('data', (chunk: Buffer) => {
+    const fromCaller = (chunk: Buffer) => {
       started.set(isolate.id, (started.get(isolate.id) ?? 0) + activity.fromCaller(chunk));
-    });
-    target.on('data', (chunk: Buffer) => activity.fromTarget(chunk));
+    };
+    const forget = () => {
+      if (!all.delete(connection) || all.size > 0) return;
+      if (connections.get(isolate.id) === all) connections.delete(isolate.id);
+      if (leaving.delete(isolate.id)) release(isolate.id);
+    };
+    const onCallerClose = () => target.destroy();
+    /** Between two requests the caller keeps its connection and gets another process behind it: no request can be lost. */
+    const retarget = () => {
+      caller.pause();
+      caller.unpipe(target);
+      target.unpipe(caller);
+      caller.off('data', fromCaller).off('close', onCallerClose);
+      target.removeAllListeners('close').removeAllListeners('data').on('close', forget);
+      target.destroy();
+      relay(caller, accountId, service).then(
+        () => caller.resume(),
+        (error: unknown) => refuse(caller, accountId, service, error),
+      );
+    };
+    const connection: Connection = { caller, target, activity, quietTicks: 0, retarget };
+    connections.set(isolate.id, all.add(connection));
+    caller.on('data', fromCaller).on('close', onCallerClose);
     target.on('error', (error) => {
       log('info', 'a service binding lost its Worker', { script, error: reason(error) });
       caller.destroy();
     });
-    caller.on('close', () => target.destroy());
     target.on('close', () => {
       caller.destroy();
-      all.delete(connection);
-      if (all.size > 0) return;
-      if (connections.get(isolate.id) === all) connections.delete(isolate.id);
-      if (leaving.delete(isolate.id)) release(isolate.id);
+      forget();
     });
     caller.pipe(target);
     target.pipe(caller);
+    // After the pipe's own listener: what ends an answer has been passed on when it is counted.
+    target.on('data', (chunk: Buffer) => {
+      activity.fromTarget(chunk);
+      if (leaving.has(isolate.id) && activity.betweenRequests) retarget();
+    });
+  }
+
+  function refuse(caller: Socket, accountId: string, service: Attach['services'][number], error: unknown): void {
+    log('warn', 'a service binding cannot be served', { accountId, ...service, error: reason(error) });
+    caller.destroy();
   }
 
   function release(isolate: string): void {
@@ -138,10 +167,7 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
         caller.on('error', () => caller.destroy());
         relay(caller, accountId, service).then(
           () => caller.resume(),
-          (error: unknown) => {
-            log('warn', 'a service binding cannot be served', { accountId, ...service, error: reason(error) });
-            caller.destroy();
-          },
+          (error: unknown) => refuse(caller, accountId, service, error),
         );
       });
     },
@@ -149,8 +175,13 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
       const now = new Set(set.isolates.map(({ id }) => id));
       for (const id of current.get(set.versionId) ?? []) {
         if (now.has(id)) continue;
-        if (connections.has(id)) leaving.set(id, Date.now());
-        else release(id);
+        const open = connections.get(id);
+        if (!open) {
+          release(id);
+          continue;
+        }
+        leaving.set(id, Date.now());
+        for (const connection of open) if (connection.activity.betweenRequests) connection.retarget();
       }
       if (now.size > 0) current.set(set.versionId, now);
       else current.delete(set.versionId);

@@ -74,15 +74,28 @@ describe('activity of a relayed connection', () => {
     activity.fromCaller(message(FINISH));
     assert.equal(activity.open(Date.now()), 0);
   });
-  it('of HTTP is a request that waits for its answer, and bytes that flow', () => {
+  it('of HTTP lasts from the first byte of a request to the last one of its answer, however long it is silent', () => {
     const activity = createActivity();
-    assert.equal(activity.fromCaller(Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n')), 1);
-    assert.equal(activity.open(later()), 1);
-    activity.fromTarget(Buffer.from('HTTP/1.1 200 OK\r\n'));
+    assert.equal(activity.betweenRequests, false);
+    for (let i = 0; i < 2; i++) {
+      assert.equal(activity.fromCaller(Buffer.from('GET / HTTP/1.1\r\n')), 1);
+      assert.equal(activity.fromCaller(Buffer.from('Host: x\r\n\r\n')), 0);
+      assert.equal(activity.open(later()), 1);
+      activity.fromTarget(Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na'));
+      assert.equal(activity.open(later()), 1);
+      assert.equal(activity.betweenRequests, false);
+      activity.fromTarget(Buffer.from('b'));
+      assert.equal(activity.open(Date.now()), 0);
+      assert.equal(activity.betweenRequests, true);
+    }
+  });
+  it('of HTTP that cannot be followed is guessed from the bytes that flow', () => {
+    const activity = createActivity();
+    activity.fromCaller(Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'));
+    activity.fromTarget(Buffer.from('what is this\r\n\r\n'));
     assert.equal(activity.open(Date.now()), 1);
     assert.equal(activity.open(later()), 0);
-    assert.equal(activity.fromCaller(Buffer.from('GET / HTTP/1.1\r\n')), 1);
-    assert.equal(activity.fromCaller(Buffer.from('Host: x\r\n\r\n')), 0);
+    assert.equal(activity.betweenRequests, false);
   });
   it('of a WebSocket lasts until it closes', () => {
     const activity = createActivity();

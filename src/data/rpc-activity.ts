@@ -1,14 +1,19 @@
 /**
  * Is a relayed connection between two workerd processes in use? Watches the bytes, changes nothing. There are two kinds:
  *
- * - HTTP/1.1, for `fetch()` on a service binding: one request at a time, so it is in use when the caller spoke last, and while
- *   bytes flow. After an upgrade (WebSocket) it is in use until it closes.
+ * - HTTP/1.1, for `fetch()` on a service binding: one request at a time, so it is in use from a request's first byte to its answer's
+ *   last one. After an upgrade (WebSocket) it is in use until it closes.
  * - Cap'n Proto RPC after a CONNECT, for method calls: every `call` and `bootstrap` is answered by one `return`
  *   (https://github.com/capnproto/capnproto/blob/v2/c%2B%2B/src/capnp/rpc.capnp), so calls without one are in progress.
  */
 
-/** HTTP: bytes this recent mean that a body is on its way. */
+import { BadResponse, ResponseParser } from '../edge/response-parser.ts';
+
+/** HTTP whose framing could not be followed: bytes this recent mean that it is in use. */
 export const QUIET_MS = 1_000;
+
+/** Longer than any method in use. */
+const MAX_METHOD_LENGTH = 32;
 
 /** Kinds of message, the union of `Message` in rpc.capnp. */
 const CALL = 2;
@@ -26,11 +31,15 @@ export interface Activity {
   fromTarget(chunk: Buffer): void;
   /** Calls in progress; 0: nobody would notice if the connection closed. */
   open(nowMs: number): number;
+  /** HTTP between two requests, known for sure: the next one may go to another process. */
+  readonly betweenRequests: boolean;
 }
 
 export function createActivity(): Activity {
   let kind: 'unknown' | 'http' | 'upgraded' | 'rpc' = 'unknown';
   let callerSpokeLast = false;
+  let answer: ResponseParser | null = null;
+  let followed = true;
   let lastBytesAt = Date.now();
   let calls = 0;
   let returns = 0;
@@ -48,6 +57,13 @@ export function createActivity(): Activity {
       callerSpokeLast = true;
       if (kind === 'unknown') kind = chunk.subarray(0, 8).toString('latin1') === 'CONNECT ' ? 'rpc' : 'http';
       if (kind === 'http' && begins && /\r\nupgrade: *websocket\r\n/i.test(chunk.toString('latin1'))) kind = 'upgraded';
+      if (kind === 'http' && followed && !answer) {
+        const method = chunk.subarray(0, MAX_METHOD_LENGTH + 1).toString('latin1').split(' ', 1)[0]!;
+        const done = () => {
+          answer = null;
+        };
+        answer = new ResponseParser(method, { onHead() {}, onData() {}, onEnd: done });
+      }
       if (kind !== 'rpc') return begins ? 1 : 0;
       const before = calls;
       requests(chunk);
@@ -57,11 +73,23 @@ export function createActivity(): Activity {
       lastBytesAt = Date.now();
       callerSpokeLast = false;
       if (kind === 'rpc') answers(chunk);
+      if (kind !== 'http' || !followed) return;
+      try {
+        if (!answer) throw new BadResponse('an answer that nobody asked for');
+        answer.push(chunk);
+      } catch {
+        // The bytes go on as they are; only how busy the connection is has to be guessed from now on.
+        followed = false;
+      }
     },
     open(nowMs) {
       if (kind === 'upgraded') return 1;
       if (kind === 'rpc') return Math.max(0, calls - returns);
+      if (followed) return answer ? 1 : 0;
       return callerSpokeLast || nowMs - lastBytesAt < QUIET_MS ? 1 : 0;
+    },
+    get betweenRequests() {
+      return kind === 'http' && followed && !answer;
     },
   };
 }

@@ -117,8 +117,13 @@ function headOf(request: Request, client: Client, reply: Reply, ray: string): He
     if (request.httpVersionMajor === 2) {
       const { stream } = request as Http2ServerRequest;
       // HTTP/2 frames bodies itself; a length is optional there.
-      if (stream.endAfterHeaders) head.bodyLength = 0;
-      else if (head.bodyLength === 0 && request.headers['content-length'] === undefined) head.bodyLength = null;
+      if (stream.endAfterHeaders) {
+        head.bodyLength = 0;
+        // Node closes a stream that was reset only when its readable side has ended, which somebody must see.
+        stream.resume();
+      }
+      if (!stream.endAfterHeaders && head.bodyLength === 0 && request.headers['content-length'] === undefined)
+        head.bodyLength = null;
     }
     return head;
   } catch (error) {

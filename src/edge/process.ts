@@ -13,6 +13,8 @@ const DRAIN_MS = 10_000;
 
 const settings = settingsFromEnv();
 const bus = connectBus();
+// First of all: the supervisor may be stopped while this process still waits for its snapshot.
+process.on('disconnect', () => process.exit(1));
 const name = process.env.SELVEDGE_PROCESS ?? `edge-${process.pid}`;
 const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
 const instances = new Instances(bus, name);
@@ -32,7 +34,6 @@ async function drain(): Promise<void> {
 process.on('SIGTERM', () => void drain());
 // Ctrl-C goes to the whole group: the supervisor decides.
 process.on('SIGINT', () => undefined);
-process.on('disconnect', () => process.exit(1));
 process.on('uncaughtException', (error) => {
   log('error', 'the edge process failed', { error: reason(error), stack: error.stack });
   process.exit(1);

@@ -19,6 +19,7 @@ export default { async fetch(request) {
     if (url.pathname === '/hold') return new Promise((resolve) => setTimeout(resolve, 60000));
     const { 0: client, 1: server } = new WebSocketPair();
     server.accept();
+    server.binaryType = 'arraybuffer';
     server.addEventListener('message', ({ data }) => {
       if (data === 'bye') { server.send('x'.repeat(500000)); server.close(4000, 'done'); } else server.send(data);
     });
@@ -176,11 +177,13 @@ describe('HTTP/2', () => {
 
   it('tells the Worker when a stream is given up', async () => {
     const session = await openHttp2();
-    const stream = session.request({ ':authority': HOST, ':path': '/endless' });
-    await once(stream, 'response');
-    stream.close();
+    for (const code of [0 /* NO_ERROR */, 8 /* CANCEL */]) {
+      const stream = session.request({ ':authority': HOST, ':path': '/endless' });
+      await once(stream, 'response');
+      stream.close(code);
+    }
     let cancelled = 0;
-    while (cancelled === 0)
+    while (cancelled < 2)
       cancelled = JSON.parse((await askHttp2(session, { ':path': '/state' })).body.toString()).cancelled;
     session.close();
   });
@@ -201,10 +204,12 @@ describe('WebSockets', () => {
   for (const scheme of ['ws', 'wss']) {
     it(`${scheme}: text and bytes both ways, and the close with its last message`, async () => {
       const socket = open('/', HOST, scheme);
-      const [response] = (await once(socket, 'upgrade')) as [IncomingMessage];
+      const [[response]] = (await Promise.all([once(socket, 'upgrade'), once(socket, 'open')])) as [
+        [IncomingMessage],
+        unknown,
+      ];
       assert.equal(JSON.parse(response.headers['x-cf'] as string).colo, 'DEV');
       assert.equal(JSON.parse(response.headers['x-cf'] as string).spoofed, undefined);
-      await once(socket, 'open');
       socket.send('hello');
       assert.equal(String((await once(socket, 'message'))[0]), 'hello');
       const bytes = Buffer.alloc(1_000_000, 7);

@@ -16,13 +16,24 @@ describe('the local certificate authority', async () => {
   const certificates = await openCertificates(directory);
 
   it('signs what a client that trusts its root accepts, for that host only', async () => {
-    const server = createServer(await certificates.issue('shop.edge.workers.localhost'), (_request, response) => response.end('ok'));
+    const server = createServer(await certificates.issue('shop.edge.workers.localhost'), (_request, response) =>
+      response.end('ok'),
+    );
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as AddressInfo;
     const ask = (servername: string) =>
       new Promise<number>((resolve, reject) => {
-        const options = { host: '127.0.0.1', port, servername, headers: { host: servername }, ca: certificates.caPem, agent: false };
-        request(options, (response) => resolve(response.resume().statusCode ?? 0)).on('error', reject).end();
+        const options = {
+          host: '127.0.0.1',
+          port,
+          servername,
+          headers: { host: servername },
+          ca: certificates.caPem,
+          agent: false,
+        };
+        request(options, (response) => resolve(response.resume().statusCode ?? 0))
+          .on('error', reject)
+          .end();
       });
     assert.equal(await ask('shop.edge.workers.localhost'), 200);
     await assert.rejects(ask('other.edge.workers.localhost'), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
@@ -36,10 +47,38 @@ describe('the local certificate authority', async () => {
     assert.equal(reopened.caPem, certificates.caPem);
   });
 
+  it('makes a kept certificate anew that is damaged or of an earlier authority', async () => {
+    const kept = (name: string) => join(layout(directory).hostCertificates, `${name}.json`);
+    const other = mkdtempSync(join(tmpdir(), 'selvedge-ca-'));
+    const foreign = await (await openCertificates(other)).issue('b.example');
+    writeFileSync(kept('damaged.example'), '{"cert":');
+    writeFileSync(kept('b.example'), JSON.stringify({ ...foreign, notAfter: Date.now() + 80 * 86_400_000 }));
+    const reopened = await openCertificates(directory);
+    assert.match((await reopened.issue('damaged.example')).cert, /BEGIN CERTIFICATE/);
+    assert.notEqual((await reopened.issue('b.example')).cert, foreign.cert);
+    rmSync(other, { recursive: true });
+  });
+
+  it('takes host names as long as DNS allows', async () => {
+    const name = `${'a.'.repeat(126)}a`;
+    assert.equal(name.length, 253);
+    assert.match((await certificates.issue(name)).cert, /BEGIN CERTIFICATE/);
+  });
+
   it('keeps its keys to its owner', () => assert.equal(statSync(layout(directory).caKey).mode & 0o777, 0o600));
 
-  for (const name of ['', '../../evil', 'a b', 'a..b', '-a.example', 'x'.repeat(64), `${'a.'.repeat(127)}aa`, 'A.example']) {
-    it(`refuses ${JSON.stringify(name.slice(0, 20))} as a host`, () => assert.rejects(certificates.issue(name), TypeError));
+  for (const name of [
+    '',
+    '../../evil',
+    'a b',
+    'a..b',
+    '-a.example',
+    'x'.repeat(64),
+    `${'a.'.repeat(127)}aa`,
+    'A.example',
+  ]) {
+    it(`refuses ${JSON.stringify(name.slice(0, 20))} as a host`, () =>
+      assert.rejects(certificates.issue(name), TypeError));
   }
 
   it('refuses a damaged key', async () => {

@@ -43,3 +43,26 @@ export const ABSENT_PRODUCTS: Record<string, string> = {
   logfwdr: 'Logfwdr',
   vpc_service: 'Workers VPC',
 };
+
+/** Paths below /accounts/<id>/ of products that are not here yet -> the product's name. */
+export const ABSENT_PATHS: Record<string, string> = {
+  ai: 'Workers AI',
+  analytics_engine: 'Analytics Engine',
+  autorag: 'AI Search',
+  'browser-rendering': 'Browser Rendering',
+  containers: 'Containers',
+  d1: 'D1',
+  hyperdrive: 'Hyperdrive',
+  images: 'Images',
+  mtls_certificates: 'mTLS certificates',
+  pages: 'Pages',
+  pipelines: 'Pipelines',
+  queues: 'Queues',
+  r2: 'R2',
+  secrets_store: 'Secrets Store',
+  storage: 'KV',
+  stream: 'Stream',
+  vectorize: 'Vectorize',
+  'workers/dispatch': 'Workers for Platforms',
+  workflows: 'Workflows',
+};

@@ -3,7 +3,7 @@ import { z } from '@hono/zod-openapi';
 import type { Account, CustomDomain, Zone } from '../../model/documents.ts';
 import { keys } from '../../model/keys.ts';
 import { newId } from '../accounts.ts';
-import { type App, define, Paging, pageOf } from '../app.ts';
+import { type App, define, pageOf, WholeList } from '../app.ts';
 import type { CoreContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import { zoneFor } from '../route-pattern.ts';
@@ -22,7 +22,7 @@ export function registerDomains(app: App, context: CoreContext): void {
   const ofScript = '/accounts/{account_id}/workers/scripts/{script_name}/domains';
   const ofAccount = '/accounts/{account_id}/workers/domains';
 
-  const Filter = Paging.extend({
+  const Filter = WholeList.extend({
     hostname: z.string().optional(),
     service: z.string().optional(),
     zone_id: z.string().optional(),
@@ -104,7 +104,7 @@ export function registerDomains(app: App, context: CoreContext): void {
     { method: 'put', path: `${ofScript}/records`, summary: 'Replaces the custom domains of a Worker', body: Records },
     async ({ account, params, body }) => {
       const script = await requireScript(context, account, params.script_name!);
-      return serialized('domains', async () => {
+      return serialized(`domains/${account.id}`, async () => {
         const wanted = await resolve(context, account, body.origins);
         const there = new Map((await domainsOf(context, account)).map((domain) => [domain.hostname, domain]));
         for (const hostname of wanted.keys()) {

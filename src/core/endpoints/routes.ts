@@ -39,7 +39,7 @@ export function registerRoutes(app: App, context: CoreContext): void {
     { method: 'post', path: ofZone, summary: 'Creates a route', body: OneRoute },
     async ({ account, params, body }) => {
       const zone = await requireZone(context, account, params.zone_id!);
-      return serialized('routes', async () => routeShape(await writeRoute(context, account, zone, body)));
+      return serialized(`routes/${account.id}`, async () => routeShape(await writeRoute(context, account, zone, body)));
     },
   );
 
@@ -55,7 +55,7 @@ export function registerRoutes(app: App, context: CoreContext): void {
     { method: 'put', path: one, summary: 'Changes a route', body: OneRoute },
     async ({ account, params, body }) => {
       const zone = await requireZone(context, account, params.zone_id!);
-      return serialized('routes', async () => {
+      return serialized(`routes/${account.id}`, async () => {
         const entry = await requireRoute(context, zone, params.route_id!);
         const route = await writeRoute(context, account, zone, body, entry.value);
         if (keys.route(zone.id, route.pattern) !== entry.key) await ledger.delete(entry.key);
@@ -93,7 +93,7 @@ export function registerRoutes(app: App, context: CoreContext): void {
     { method: 'put', path: ofScript, summary: 'Replaces the routes of a Worker', body: List },
     async ({ account, params, body }) => {
       const script = await requireScript(context, account, params.script_name!);
-      return serialized('routes', async () => {
+      return serialized(`routes/${account.id}`, async () => {
         // All are checked before the first is written.
         const wanted = new Map<string, { zone: Zone; pattern: string }>();
         for (const item of body as z.output<typeof Wanted>[]) {
@@ -142,7 +142,7 @@ async function refuseConflict(
   );
 }
 
-/** Checks and writes one route; `replaces` is the route whose id it keeps. Waits until it is live. */
+/** Checks and writes one route; `replaces` is the route whose id it keeps. */
 async function writeRoute(
   context: CoreContext,
   account: Account,
@@ -176,7 +176,7 @@ async function writeRoute(
     script,
   };
   try {
-    await untilLive(context, await ledger.put(key, route, entry?.revision ?? 0));
+    await ledger.put(key, route, entry?.revision ?? 0);
   } catch (error) {
     if (error instanceof RevisionConflict)
       throw new ApiError(10005, `The route ${pattern} is being changed by somebody else.`);

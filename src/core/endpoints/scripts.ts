@@ -1,6 +1,6 @@
 /** Workers: list, upload (PUT: a version and its deployment in one), read, delete, and the settings that are not of a version. */
 import { z } from '@hono/zod-openapi';
-import { type App, define, Paging, pageOf } from '../app.ts';
+import { type App, define, pageOf, WholeList } from '../app.ts';
 import { readBody } from '../body.ts';
 import type { CoreContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
@@ -40,7 +40,7 @@ export function registerScripts(app: App, context: CoreContext): void {
   define(
     app,
     context,
-    { method: 'get', path: SCRIPTS, summary: 'Lists Workers', query: Paging },
+    { method: 'get', path: SCRIPTS, summary: 'Lists Workers', query: WholeList },
     async ({ account, query }) => {
       const shown = [];
       for (const script of await listScripts(context, account.id)) {

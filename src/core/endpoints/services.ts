@@ -140,12 +140,4 @@ export function registerServices(app: App, context: CoreContext): void {
       pageOf([], { page: query.page, per_page: query.per_page }),
     );
   }
-  define(
-    app,
-    context,
-    { method: 'post', path: `${account}/storage/kv/namespaces`, summary: 'Refused: KV is not here yet' },
-    () => {
-      throw new ApiError(10058, 'This Selvedge has no KV yet: no namespace can be created.');
-    },
-  );
 }

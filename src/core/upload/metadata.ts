@@ -27,7 +27,7 @@ export const Metadata = z.object({
   annotations: z.record(z.string().max(64), z.string().max(1000)).default({}),
   tags: z.array(z.string().max(256)).max(20).optional(),
   assets: z
-    .object({ jwt: z.string().optional(), /** Checked by products/assets/config.ts. */ config: z.unknown() })
+    .object({ jwt: z.string().optional(), /** Checked by products/assets/config.ts. */ config: z.unknown().optional() })
     .optional(),
 });
 export type Metadata = z.output<typeof Metadata>;
