@@ -18,7 +18,9 @@ test('no source has more than 450 lines', () => {
 });
 
 test('every folder of src stands in ARCHITECTURE.md', () => {
-  const folders = new Set(files.map((file) => /^src\/[^/]+(?=\/)/.exec(file)?.[0]).filter((name) => name !== undefined));
+  const folders = new Set(
+    files.map((file) => /^src\/[^/]+(?=\/)/.exec(file)?.[0]).filter((name) => name !== undefined),
+  );
   const text = read('ARCHITECTURE.md');
   assert.deepEqual(
     [...folders].filter((folder) => !text.includes(folder)),
@@ -27,7 +29,9 @@ test('every folder of src stands in ARCHITECTURE.md', () => {
 });
 
 test('every file that ARCHITECTURE.md names exists', () => {
-  const named = [...read('ARCHITECTURE.md').matchAll(/`((?:src|test|bench|recipes)\/[\w./-]+\.ts)`/g)].map((match) => match[1]!);
+  const named = [...read('ARCHITECTURE.md').matchAll(/`((?:src|test|bench|recipes)\/[\w./-]+\.ts)`/g)].map(
+    (match) => match[1]!,
+  );
   assert.ok(named.length > 10);
   assert.deepEqual(
     named.filter((file) => !existsSync(join(root, file))),

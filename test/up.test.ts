@@ -64,9 +64,7 @@ it('status and doctor tell what there is', async () => {
 });
 
 it('selvedge wrangler passes commands through', async () => {
-  const { code, stdout } = await edge
-    .selvedge(['wrangler', '--data', dataDir, '--', 'whoami'])
-    .catch((error) => ({ code: 1, stdout: String(error) }));
+  const { code, stdout } = await selvedge(['wrangler', '--data', dataDir, '--', 'whoami']);
   assert.equal(code, 0, stdout);
   assert.match(stdout, new RegExp(edge.accountId));
 });

@@ -31,8 +31,12 @@ export async function createAccount(ledger: Ledger, input: { name: string; subdo
     );
   }
   const account: Account = { id: newId(), name, subdomain, createdOn: new Date().toISOString() };
+  const claim = await ledger.get<{ accountId: string }>(keys.subdomain(subdomain));
+  // A claim without its account is what a process left that was killed between these two writes.
+  const taken = claim && (await ledger.get(keys.account(claim.value.accountId)));
   try {
-    await ledger.put(keys.subdomain(subdomain), { accountId: account.id }, 0);
+    if (taken) throw new RevisionConflict(subdomain);
+    await ledger.put(keys.subdomain(subdomain), { accountId: account.id }, claim?.revision ?? 0);
   } catch (error) {
     if (error instanceof RevisionConflict) throw new ApiError(10032, `The subdomain "${subdomain}" is taken.`);
     throw error;

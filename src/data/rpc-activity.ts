@@ -58,7 +58,10 @@ export function createActivity(): Activity {
       if (kind === 'unknown') kind = chunk.subarray(0, 8).toString('latin1') === 'CONNECT ' ? 'rpc' : 'http';
       if (kind === 'http' && begins && /\r\nupgrade: *websocket\r\n/i.test(chunk.toString('latin1'))) kind = 'upgraded';
       if (kind === 'http' && followed && !answer) {
-        const method = chunk.subarray(0, MAX_METHOD_LENGTH + 1).toString('latin1').split(' ', 1)[0]!;
+        const method = chunk
+          .subarray(0, MAX_METHOD_LENGTH + 1)
+          .toString('latin1')
+          .split(' ', 1)[0]!;
         const done = () => {
           answer = null;
         };

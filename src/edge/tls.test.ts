@@ -185,7 +185,7 @@ describe('HTTP/2', () => {
     let cancelled = 0;
     while (cancelled < 2)
       cancelled = JSON.parse((await askHttp2(session, { ':path': '/state' })).body.toString()).cancelled;
-    session.close();
+    session.destroy();
   });
 });
 

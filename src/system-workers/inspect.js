@@ -1,6 +1,7 @@
 // Tells what a user's modules export. USER_MODULE is replaced by the name of their main module. Runs once, at upload.
-import { DurableObject, WorkerEntrypoint, WorkflowEntrypoint } from 'cloudflare:workers';
+
 import * as user from 'USER_MODULE';
+import { DurableObject, WorkerEntrypoint, WorkflowEntrypoint } from 'cloudflare:workers';
 
 const EVENTS = ['fetch', 'scheduled', 'queue', 'tail', 'tailStream', 'trace', 'email', 'alarm', 'test', 'connect'];
 const BASES = [

@@ -92,7 +92,11 @@ function compile(directory: string): Promise<Buffer> {
     execFile(workerdPath(), args, options, (error, stdout, stderr) => {
       if (!error) return resolve(stdout);
       // Without the values of the configuration: they hold secrets.
-      const where = stderr.toString().split('\n')[0]?.replace(/^.*?config\.capnp:/, 'line ') ?? '';
+      const where =
+        stderr
+          .toString()
+          .split('\n')[0]
+          ?.replace(/^.*?config\.capnp:/, 'line ') ?? '';
       reject(new StartError(`the configuration does not compile (${where.slice(0, 200)})`));
     });
   });
@@ -159,7 +163,11 @@ const config :Workerd.Config = (
 /** Three quarters of the memory limit for old objects, the rest for young ones, buffers and the runtime itself. */
 function v8Flags(version: Version): string[] {
   const { memoryMb } = version.limits;
-  return [`--max-old-space-size=${Math.max(16, Math.floor(memoryMb * 0.75))}`, '--max-semi-space-size=8', '--optimize-for-size'];
+  return [
+    `--max-old-space-size=${Math.max(16, Math.floor(memoryMb * 0.75))}`,
+    '--max-semi-space-size=8',
+    '--optimize-for-size',
+  ];
 }
 
 function external(name: string, file: string, http: Record<string, string>): string {
@@ -245,7 +253,10 @@ function esModule(name: string, source: string): string {
 /** The user's modules behind a main module of ours that imports theirs. */
 async function inspectModules(version: Version): Promise<Record<string, string>> {
   const target = version.mainModule.replace(/^(\.?\/)+/, '');
-  const source = (await systemWorker('inspect.js')).replaceAll('USER_MODULE', JSON.stringify(`./${target}`).slice(1, -1));
+  const source = (await systemWorker('inspect.js')).replaceAll(
+    'USER_MODULE',
+    JSON.stringify(`./${target}`).slice(1, -1),
+  );
   return { modules: list([esModule(`selvedge-inspect-${version.id}.js`, source), ...orderedModules(version)]) };
 }
 

@@ -9,7 +9,9 @@ const bench = await openBench();
 after(() => bench.close());
 const { host } = bench;
 
-const HELLO = { 'index.js': 'export default { fetch(request, env) { return new Response("hello " + (env.NAME ?? "world")) } }' };
+const HELLO = {
+  'index.js': 'export default { fetch(request, env) { return new Response("hello " + (env.NAME ?? "world")) } }',
+};
 
 describe('an isolate process', () => {
   it('answers for its version', async () => {
@@ -21,9 +23,17 @@ describe('an isolate process', () => {
   });
 
   it('gets request.cf and the scheme by headers of ours', async () => {
-    const source = 'export default { fetch(r) { return Response.json({ cf: r.cf, url: r.url, left: [...r.headers.keys()].filter((k) => k.startsWith("selvedge")) }) } }';
-    const isolate = await host.start({ version: await bench.version({ 'a.js': source }), tailed: false, entrypoints: [] });
-    const { body } = await ask(isolate.ref.main, '/x', { 'selvedge-cf': '{"country":"NZ"}', 'selvedge-proto': 'https' });
+    const source =
+      'export default { fetch(r) { return Response.json({ cf: r.cf, url: r.url, left: [...r.headers.keys()].filter((k) => k.startsWith("selvedge")) }) } }';
+    const isolate = await host.start({
+      version: await bench.version({ 'a.js': source }),
+      tailed: false,
+      entrypoints: [],
+    });
+    const { body } = await ask(isolate.ref.main, '/x', {
+      'selvedge-cf': '{"country":"NZ"}',
+      'selvedge-proto': 'https',
+    });
     assert.deepEqual(JSON.parse(body), { cf: { country: 'NZ' }, url: 'https://test.example/x', left: [] });
     await isolate.stop(1_000);
   });
@@ -63,16 +73,25 @@ describe('an isolate process', () => {
   });
 
   it('runs Node code', async () => {
-    const source = 'import { Buffer } from "node:buffer"; import { createHash } from "node:crypto"; export default { fetch() { return new Response(createHash("sha256").update(Buffer.from("a")).digest("hex")) } }';
-    const version = await bench.version({ 'a.js': source }, { compatibilityDate: '2025-01-01', compatibilityFlags: ['nodejs_compat'] });
+    const source =
+      'import { Buffer } from "node:buffer"; import { createHash } from "node:crypto"; export default { fetch() { return new Response(createHash("sha256").update(Buffer.from("a")).digest("hex")) } }';
+    const version = await bench.version(
+      { 'a.js': source },
+      { compatibilityDate: '2025-01-01', compatibilityFlags: ['nodejs_compat'] },
+    );
     const isolate = await host.start({ version, tailed: false, entrypoints: [] });
     assert.match((await ask(isolate.ref.main)).body, /^ca978112/);
     await isolate.stop(1_000);
   });
 
   it('runs scheduled()', async () => {
-    const source = 'let seen; export default { scheduled(e) { seen = [e.cron, e.scheduledTime]; if (e.cron === "bad") throw new Error("no") }, fetch() { return Response.json(seen) } }';
-    const isolate = await host.start({ version: await bench.version({ 'a.js': source }), tailed: false, entrypoints: [] });
+    const source =
+      'let seen; export default { scheduled(e) { seen = [e.cron, e.scheduledTime]; if (e.cron === "bad") throw new Error("no") }, fetch() { return Response.json(seen) } }';
+    const isolate = await host.start({
+      version: await bench.version({ 'a.js': source }),
+      tailed: false,
+      entrypoints: [],
+    });
     assert.deepEqual(await isolate.scheduled('* * * * *', 1234), { outcome: 'ok' });
     assert.deepEqual(JSON.parse((await ask(isolate.ref.main)).body), ['* * * * *', 1234]);
     assert.deepEqual(await isolate.scheduled('bad', 1), { outcome: 'exception' });
@@ -80,7 +99,8 @@ describe('an isolate process', () => {
   });
 
   it('is metered by the kernel', async () => {
-    const source = 'export default { fetch() { let x = 0; for (let i = 0; i < 3e8; i++) x += i; return new Response(String(x)) } }';
+    const source =
+      'export default { fetch() { let x = 0; for (let i = 0; i < 3e8; i++) x += i; return new Response(String(x)) } }';
     const version = await bench.version({ 'a.js': source }, { script: 'metered' });
     const isolate = await host.start({ version, tailed: false, entrypoints: [] });
     isolate.active = true;
@@ -103,10 +123,13 @@ describe('an isolate process', () => {
 
   it('keeps no secret in plain text on disk, in its environment or in its command line', async () => {
     const secret = 'correct-horse-battery-staple';
-    const version = await bench.version(HELLO, { bindings: [{ name: 'NAME', type: 'secret_text', sealed: bench.seal(secret) }] });
+    const version = await bench.version(HELLO, {
+      bindings: [{ name: 'NAME', type: 'secret_text', sealed: bench.seal(secret) }],
+    });
     const isolate = await host.start({ version, tailed: false, entrypoints: [] });
     assert.equal((await ask(isolate.ref.main)).body, `hello ${secret}`);
-    for (const file of readdirSync(bench.cacheDir)) assert.ok(!readFileSync(join(bench.cacheDir, file)).includes(secret));
+    for (const file of readdirSync(bench.cacheDir))
+      assert.ok(!readFileSync(join(bench.cacheDir, file)).includes(secret));
     assert.ok(!readFileSync(`/proc/${isolate.pid}/environ`).includes(secret));
     assert.ok(!readFileSync(`/proc/${isolate.pid}/cmdline`).includes(secret));
     await isolate.stop(1_000);
@@ -117,7 +140,11 @@ describe('a limit', () => {
   it('of CPU ends a loop, and others answer meanwhile', async () => {
     const source = 'export default { fetch(r) { if (r.url.endsWith("/loop")) for (;;); return new Response("ok") } }';
     const limits = { cpuMs: 200, memoryMb: 128, subrequests: 50 };
-    const looping = await host.start({ version: await bench.version({ 'a.js': source }, { limits }), tailed: false, entrypoints: [] });
+    const looping = await host.start({
+      version: await bench.version({ 'a.js': source }, { limits }),
+      tailed: false,
+      entrypoints: [],
+    });
     const good = await host.start({ version: await bench.version(HELLO), tailed: false, entrypoints: [] });
     const exit = once(looping, 'exit');
     const lost = assert.rejects(ask(looping.ref.main, '/loop'));
@@ -132,17 +159,32 @@ describe('a limit', () => {
 
   for (const [what, code] of [
     ['objects', 'const a = []; for (;;) a.push({ x: new Array(1000).fill(a.length) });'],
-    ['buffers', 'const a = []; for (;;) { a.push(new Uint8Array(8 << 20).fill(1)); await new Promise((r) => setTimeout(r, 1)); }'],
-    ['WebAssembly memory', 'const m = new WebAssembly.Memory({ initial: 1 }); for (;;) { m.grow(256); new Uint8Array(m.buffer).fill(1); await new Promise((r) => setTimeout(r, 1)); }'],
+    [
+      'buffers',
+      'const a = []; for (;;) { a.push(new Uint8Array(8 << 20).fill(1)); await new Promise((r) => setTimeout(r, 1)); }',
+    ],
+    [
+      'WebAssembly memory',
+      'const m = new WebAssembly.Memory({ initial: 1 }); for (;;) { m.grow(256); new Uint8Array(m.buffer).fill(1); await new Promise((r) => setTimeout(r, 1)); }',
+    ],
   ] as const) {
     it(`of memory holds for ${what}`, async () => {
       const source = `export default { async fetch() { ${code} } }`;
-      const version = await bench.version({ 'a.js': source }, { limits: { cpuMs: 30_000, memoryMb: 64, subrequests: 50 } });
+      const version = await bench.version(
+        { 'a.js': source },
+        { limits: { cpuMs: 30_000, memoryMb: 64, subrequests: 50 } },
+      );
       const isolate = await host.start({ version, tailed: false, entrypoints: [] });
       isolate.active = true;
       const exit = once(isolate, 'exit').then(([verdict]) => verdict as string);
       // Either the process goes, or the kernel's bound makes the allocation throw inside.
-      const outcome = await Promise.race([exit, ask(isolate.ref.main).then((answer) => `answered ${answer.status}`, () => exit)]);
+      const outcome = await Promise.race([
+        exit,
+        ask(isolate.ref.main).then(
+          (answer) => `answered ${answer.status}`,
+          () => exit,
+        ),
+      ]);
       assert.ok(outcome === 'exceededMemory' || outcome === 'answered 500', String(outcome));
       isolate.kill('drained');
     });

@@ -17,7 +17,7 @@ import type { Attach, InspectResult } from '../../model/messages.ts';
 import type { Settings } from '../../model/settings.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
-import { compileConfig, configName, serviceLinks, StartError, type Variant } from './config.ts';
+import { compileConfig, configName, StartError, serviceLinks, type Variant } from './config.ts';
 import { Isolate } from './isolate.ts';
 import { dataBytes } from './process-stats.ts';
 import { detectSandbox, type SandboxLevel } from './sandbox.ts';
@@ -169,7 +169,8 @@ export class IsolateHost {
     try {
       return vault.unsealBytes(await readFile(path));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') log('warn', 'a compiled configuration is made anew', { error: reason(error) });
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+        log('warn', 'a compiled configuration is made anew', { error: reason(error) });
     }
     const config = await compileConfig(version, variant, blobs, vault);
     await writeFile(`${path}.new`, vault.sealBytes(config), { mode: 0o600 });
@@ -202,8 +203,13 @@ function startLimits() {
 
 async function askInspector(socketPath: string): Promise<{ handlers: string[]; entrypoints: EntrypointInfo[] }> {
   const response = await new Promise<import('node:http').IncomingMessage>((resolve, reject) => {
-    const asked = request({ socketPath, path: '/', headers: { host: 'inspect' }, agent: false, timeout: INSPECT_MS }, resolve);
-    asked.on('error', reject).on('timeout', () => asked.destroy(new StartError('The script did not answer after its start.')));
+    const asked = request(
+      { socketPath, path: '/', headers: { host: 'inspect' }, agent: false, timeout: INSPECT_MS },
+      resolve,
+    );
+    asked
+      .on('error', reject)
+      .on('timeout', () => asked.destroy(new StartError('The script did not answer after its start.')));
     asked.end();
   });
   return (await json(response)) as { handlers: string[]; entrypoints: EntrypointInfo[] };
@@ -218,7 +224,9 @@ function boundData(isolate: Isolate): void {
   if (data === null) return;
   const bytes = data + 2 * isolate.version.limits.memoryMb * MiB;
   const child = spawn('prlimit', [`--pid=${isolate.pid}`, `--data=${bytes}:${bytes}`], { stdio: 'ignore' });
-  child.on('error', (error) => log('warn', 'memory of a process is not bounded by the kernel', { error: error.message }));
+  child.on('error', (error) =>
+    log('warn', 'memory of a process is not bounded by the kernel', { error: error.message }),
+  );
 }
 
 /** Removes the configurations that were used longest ago. */
@@ -229,5 +237,6 @@ async function boundCache(directory: string): Promise<void> {
     names.map(async (name) => ({ name, used: (await stat(join(directory, name)).catch(() => null))?.atimeMs ?? 0 })),
   );
   ages.sort((a, b) => a.used - b.used);
-  for (const { name } of ages.slice(0, names.length - MAX_CACHED_CONFIGS)) await rm(join(directory, name), { force: true });
+  for (const { name } of ages.slice(0, names.length - MAX_CACHED_CONFIGS))
+    await rm(join(directory, name), { force: true });
 }

@@ -22,22 +22,26 @@ describe('the inspection of a script', () => {
     const result = await inspect({ 'src/index.js': source });
     assert.ok(result.ok, JSON.stringify(result));
     assert.deepEqual(result.handlers, ['fetch', 'scheduled']);
-    assert.deepEqual(
-      result.entrypoints.map(({ name, kind }) => [name, kind]).sort(),
-      [['Api', 'worker'], ['Flow', 'workflow'], ['Room', 'durable-object'], ['plain', 'object']],
-    );
+    assert.deepEqual(result.entrypoints.map(({ name, kind }) => [name, kind]).sort(), [
+      ['Api', 'worker'],
+      ['Flow', 'workflow'],
+      ['Room', 'durable-object'],
+      ['plain', 'object'],
+    ]);
     assert.ok(result.startupTimeMs >= 1);
   });
 
   it('tells the handlers of a service-worker script', async () => {
-    const source = "addEventListener('fetch', (e) => e.respondWith(new Response('x'))); addEventListener(\"scheduled\", () => {})";
+    const source =
+      "addEventListener('fetch', (e) => e.respondWith(new Response('x'))); addEventListener(\"scheduled\", () => {})";
     const result = await inspect({ 'index.js': source }, { format: 'service-worker' });
     assert.ok(result.ok, JSON.stringify(result));
     assert.deepEqual(result.handlers, ['fetch', 'scheduled']);
   });
 
   it('tells them of a default class too', async () => {
-    const source = "import { WorkerEntrypoint } from 'cloudflare:workers'; export default class extends WorkerEntrypoint { fetch() {} }";
+    const source =
+      "import { WorkerEntrypoint } from 'cloudflare:workers'; export default class extends WorkerEntrypoint { fetch() {} }";
     const result = await inspect({ 'index.js': source });
     assert.ok(result.ok, JSON.stringify(result));
     assert.deepEqual(result.handlers, ['fetch']);
@@ -45,7 +49,11 @@ describe('the inspection of a script', () => {
 
   for (const [what, source, message] of [
     ['a syntax error with its place', 'export default {\n  fetch( {', /SyntaxError[\s\S]*index\.js:2/],
-    ['an exception at start with its place', 'const a = 1;\nthrow new Error("not today");', /not today[\s\S]*index\.js:2/],
+    [
+      'an exception at start with its place',
+      'const a = 1;\nthrow new Error("not today");',
+      /not today[\s\S]*index\.js:2/,
+    ],
     ['a module that is not there', 'import "./nope.js"; export default {}', /No such module/],
     ['I/O at start', 'await fetch("https://example.com"); export default {}', /global scope/],
     ['a loop at start', 'for (;;); export default {}', /Script startup exceeded CPU time limit/],
@@ -59,7 +67,10 @@ describe('the inspection of a script', () => {
   }
 
   it('tells an unknown compatibility flag', async () => {
-    const result = await inspect({ 'index.js': 'export default { fetch() {} }' }, { compatibilityFlags: ['no_such_flag'] });
+    const result = await inspect(
+      { 'index.js': 'export default { fetch() {} }' },
+      { compatibilityFlags: ['no_such_flag'] },
+    );
     assert.ok(!result.ok);
     assert.match(result.message, /no_such_flag/);
   });

@@ -53,7 +53,10 @@ export class Isolate extends EventEmitter<IsolateEvents> {
     this.pid = zygote.workerdPid();
     this.#process = zygote.process;
     this.#output = output;
-    const rpc = Object.entries(rpcSockets(variant.entrypoints)).map(([name, file]) => [name, join(zygote.directory, file)]);
+    const rpc = Object.entries(rpcSockets(variant.entrypoints)).map(([name, file]) => [
+      name,
+      join(zygote.directory, file),
+    ]);
     this.ref = { id: zygote.id, main: join(zygote.directory, 'm.sock'), rpc: Object.fromEntries(rpc) };
     this.readStats();
     zygote.process.once('exit', (code) => this.#onExit(code));
@@ -120,7 +123,8 @@ export class Isolate extends EventEmitter<IsolateEvents> {
 
   #onExit(code: number | null): void {
     this.#ended = true;
-    if (!this.#verdict) this.#verdict = code !== 0 && OUT_OF_MEMORY.test(this.#output()) ? 'exceededMemory' : 'exception';
+    if (!this.#verdict)
+      this.#verdict = code !== 0 && OUT_OF_MEMORY.test(this.#output()) ? 'exceededMemory' : 'exception';
     this.emit('exit', this.#verdict);
   }
 

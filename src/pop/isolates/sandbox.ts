@@ -54,7 +54,11 @@ export async function detectSandbox(wanted: Settings['sandbox'] = 'auto'): Promi
     const failure = await tryLevel(level, uid);
     if (failure === null) {
       details.push(`${level}: ${NAMES[level]}`);
-      details.push(uid === null ? 'processes run under your own uid (only root can give each its own)' : 'each process has a uid of its own');
+      details.push(
+        uid === null
+          ? 'processes run under your own uid (only root can give each its own)'
+          : 'each process has a uid of its own',
+      );
       details.push('no system-call filter (seccomp)');
       return { level, details, ownUid: uid !== null };
     }
@@ -64,7 +68,12 @@ export async function detectSandbox(wanted: Settings['sandbox'] = 'auto'): Promi
 }
 
 /** The command that runs workerd with `args` in `directory`, which is its working directory and all it can write to. */
-export function sandboxCommand(level: SandboxLevel, directory: string, uid: number | null, args: string[]): SandboxCommand {
+export function sandboxCommand(
+  level: SandboxLevel,
+  directory: string,
+  uid: number | null,
+  args: string[],
+): SandboxCommand {
   const workerd = workerdPath();
   const drop = [
     '--no-new-privs',
@@ -83,7 +92,9 @@ export function sandboxCommand(level: SandboxLevel, directory: string, uid: numb
       args: [
         ...limits,
         'bwrap',
-        ...(uid === null ? ['--unshare-all'] : ['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try']),
+        ...(uid === null
+          ? ['--unshare-all']
+          : ['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try']),
         ...['--die-with-parent', '--new-session', '--clearenv', '--cap-drop', 'ALL'],
         // Enough for setpriv to give up root inside; it drops these as well.
         ...(uid === null ? [] : ['--cap-add', 'CAP_SETUID', '--cap-add', 'CAP_SETGID', '--cap-add', 'CAP_SETPCAP']),

@@ -87,5 +87,7 @@ function startupMessage(output: string): string {
     messages.push(message.replace(/^service (user|inspect): /, ''));
   }
   // Both Workers of an inspection may complain of the same thing.
-  return [...new Set(messages)].join('\n').slice(0, 4000) || 'The script does not start and the runtime did not say why.';
+  return (
+    [...new Set(messages)].join('\n').slice(0, 4000) || 'The script does not start and the runtime did not say why.'
+  );
 }

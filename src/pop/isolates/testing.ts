@@ -45,7 +45,11 @@ export async function openBench(options: { zygotes?: number; sandbox?: Settings[
     seal: (secret) => vault.seal(secret),
     async version(modules, over = {}) {
       const refs = await Promise.all(
-        Object.entries(modules).map(async ([name, source]) => ({ name, type: typeOf(name), ...(await blobs.put(Buffer.from(source))) })),
+        Object.entries(modules).map(async ([name, source]) => ({
+          name,
+          type: typeOf(name),
+          ...(await blobs.put(Buffer.from(source))),
+        })),
       );
       return {
         id: randomUUID(),
@@ -94,12 +98,15 @@ export interface Answer {
 /** One request over a unix socket. */
 export function ask(socketPath: string, path = '/', headers: Record<string, string> = {}): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const asked = httpRequest({ socketPath, path, headers: { host: 'test.example', ...headers }, agent: false }, (response) => {
-      text(response).then(
-        (body) => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
-        reject,
-      );
-    });
+    const asked = httpRequest(
+      { socketPath, path, headers: { host: 'test.example', ...headers }, agent: false },
+      (response) => {
+        text(response).then(
+          (body) => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
+          reject,
+        );
+      },
+    );
     asked.on('error', reject).end();
   });
 }

@@ -109,7 +109,10 @@ export class Zygotes {
     await mkdir(directory, { recursive: true, mode: 0o770 });
     await giveDirectory(directory, uid);
     const { command, args, infoFd } = sandboxCommand(this.#sandbox.level, directory, uid, serve);
-    const child = spawn(command, args, { cwd: directory, stdio: ['pipe', 'pipe', 'pipe', 'pipe', infoFd === null ? 'ignore' : 'pipe'] });
+    const child = spawn(command, args, {
+      cwd: directory,
+      stdio: ['pipe', 'pipe', 'pipe', 'pipe', infoFd === null ? 'ignore' : 'pipe'],
+    });
     let told = 0;
     if (infoFd !== null) {
       let text = '';

@@ -1,0 +1,163 @@
+/** What the rows of the benchmark share: load, medians, workerd alone, a Worker put up by the API. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type Agent, request } from 'node:http';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { workerdPath } from '../src/pop/isolates/workerd.ts';
+import type { Edge } from '../test/harness.ts';
+
+/** One row of the table. `measured` and `detail` are texts for it; `met` says whether the goal is reached. */
+export interface Row {
+  what: string;
+  against: string;
+  goal: string;
+  run(): Promise<{ measured: string; detail: string; met: boolean }>;
+}
+
+export const HELLO = 'export default { fetch() { return new Response("Hello World!") } }';
+const LOAD_SECONDS = 4;
+
+export function median(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+export function percentile(values: number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
+/** Requests a second by wrk: one thread, 64 connections. Throws if answers other than 2xx come. */
+export function throughput(port: number, host: string): number {
+  const output = execFileSync(
+    'wrk',
+    ['-t1', '-c64', `-d${LOAD_SECONDS}s`, '-H', `Host: ${host}`, `http://127.0.0.1:${port}/`],
+    { encoding: 'utf8' },
+  );
+  if (/Non-2xx/.test(output)) throw new Error(`errors under load: ${output}`);
+  return Number(/Requests\/sec:\s+([\d.]+)/.exec(output)![1]);
+}
+
+/** Measures A and B in turns, so that a machine whose speed drifts harms both alike. Returns the medians and the median ratio. */
+export async function interleaved(
+  rounds: number,
+  a: () => number | Promise<number>,
+  b: () => number | Promise<number>,
+) {
+  const as: number[] = [];
+  const bs: number[] = [];
+  const ratios: number[] = [];
+  for (let i = 0; i < rounds; i++) {
+    as.push(await a());
+    bs.push(await b());
+    ratios.push(as.at(-1)! / bs.at(-1)!);
+  }
+  return { a: median(as), b: median(bs), ratio: median(ratios) };
+}
+
+/** workerd itself on a TCP port with one Worker. */
+export async function workerdAlone(source: string): Promise<{ port: number; stop(): void }> {
+  const directory = mkdtempSync(join(tmpdir(), 'selvedge-bench-'));
+  const port = await freePort();
+  writeFileSync(join(directory, 'w.js'), source);
+  writeFileSync(
+    join(directory, 'c.capnp'),
+    `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "internet", external = (address = "unix:none.sock", http = ())),
+    (name = "w", worker = (modules = [(name = "w.js", esModule = embed "w.js")], compatibilityDate = "2026-11-01"))
+  ],
+  sockets = [(name = "h", address = "127.0.0.1:${port}", http = (), service = "w")]
+);`,
+  );
+  const child = spawn(workerdPath(), ['serve', 'c.capnp'], { cwd: directory, stdio: 'ignore' });
+  await answering(port);
+  return {
+    port,
+    stop() {
+      child.kill('SIGKILL');
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Waits until something answers HTTP on the port. */
+export async function answering(port: number, timeoutMs = 60_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    try {
+      await ask(port, 'localhost');
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+/** One request; resolves with status, text, and ms from its start to the first byte of the answer. */
+export function ask(
+  port: number,
+  host: string,
+  agent: Agent | false = false,
+): Promise<{ status: number; text: string; ms: number }> {
+  return new Promise((resolve, reject) => {
+    const began = performance.now();
+    const asked = request({ host: '127.0.0.1', port, agent, headers: { host }, timeout: 30_000 }, (response) => {
+      const ms = performance.now() - began;
+      let text = '';
+      response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, text, ms })).on('error', reject);
+    });
+    asked.on('timeout', () => asked.destroy(new Error('no answer'))).on('error', reject);
+    asked.end();
+  });
+}
+
+/** Deploys by one API call and puts the Worker on its host. */
+export async function put(
+  edge: Edge,
+  name: string,
+  source: string,
+  metadata: Record<string, unknown> = {},
+): Promise<void> {
+  const path = `/accounts/${edge.accountId}/workers/scripts/${name}`;
+  const form = new FormData();
+  form.set('metadata', JSON.stringify({ main_module: 'index.js', compatibility_date: '2026-11-01', ...metadata }));
+  form.set('index.js', new File([source], 'index.js', { type: 'application/javascript+module' }));
+  const { status, body } = await edge.api(path, { method: 'PUT', body: form });
+  if (status !== 200) throw new Error(JSON.stringify(body));
+  if (!onHost.has(`${edge.pid}/${name}`))
+    await edge.api(`${path}/subdomain`, { method: 'POST', body: { enabled: true } });
+  onHost.add(`${edge.pid}/${name}`);
+}
+const onHost = new Set<string>();
+
+/** The isolate processes of this edge. */
+export async function isolates(edge: Edge): Promise<{ script: string; pid: number; state: string }[]> {
+  const response = await fetch(`${edge.apiUrl.replace('/client/v4', '')}/selvedge/status`, {
+    headers: { authorization: `Bearer ${edge.token}` },
+  });
+  return ((await response.json()) as { result: { isolates: { script: string; pid: number; state: string }[] } }).result
+    .isolates;
+}
+
+export function stopped(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    child.once('exit', () => resolve());
+    child.kill('SIGTERM');
+    setTimeout(() => child.kill('SIGKILL'), 3_000).unref();
+  });
+}

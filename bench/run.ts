@@ -1,0 +1,64 @@
+/** `npm run bench [row ...]`: measures and writes bench/README.md. Ratios are between two things measured in turns in the same run. */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, release, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { workerdPath } from '../src/pop/isolates/workerd.ts';
+import type { Row } from './lib.ts';
+import { row as coldStart } from './rows/cold-start.ts';
+import { row as deploy } from './rows/deploy.ts';
+import { row as hello } from './rows/hello.ts';
+import { row as memory } from './rows/memory.ts';
+import { row as neighbour } from './rows/neighbour.ts';
+import { row as switchOver } from './rows/switch-over.ts';
+import { row as wranglerDev } from './rows/wrangler-dev.ts';
+
+const ROWS: Record<string, Row> = {
+  hello,
+  'wrangler-dev': wranglerDev,
+  'cold-start': coldStart,
+  deploy,
+  'switch-over': switchOver,
+  memory,
+  neighbour,
+};
+
+const asked = process.argv.slice(2);
+const unknown = asked.find((name) => !(name in ROWS));
+if (unknown) {
+  console.error(`there is no row ${unknown}; the rows are: ${Object.keys(ROWS).join(', ')}`);
+  process.exit(1);
+}
+try {
+  execFileSync('sh', ['-c', 'command -v wrk'], { stdio: 'ignore' });
+} catch {
+  console.error('the benchmark needs wrk: apt-get install wrk');
+  process.exit(1);
+}
+
+const lines: string[] = [];
+for (const name of asked.length > 0 ? asked : Object.keys(ROWS)) {
+  const row = ROWS[name]!;
+  process.stdout.write(`${row.what}, against ${row.against} ... `);
+  const { measured, detail, met } = await row.run();
+  console.log(`${measured} (goal ${row.goal}: ${met ? 'met' : 'NOT met'}; ${detail})`);
+  lines.push(
+    `| ${row.what} | ${row.against} | ${row.goal} | ${met ? measured : `**${measured}**, not met`} | ${detail} |`,
+  );
+}
+// A part of the table would replace the whole.
+if (asked.length === 0) {
+  const workerd = execFileSync(workerdPath(), ['--version'], { encoding: 'utf8' }).trim();
+  writeFileSync(
+    join(import.meta.dirname, 'README.md'),
+    `# Benchmarks
+
+Written by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}: ${availableParallelism()} cores (${cpus()[0]?.model}), ${Math.round(totalmem() / 1024 ** 3)} GB, Linux ${release()}, Node ${process.version}, ${workerd}.
+Load generator, edge and Workers share the cores. Read the ratios, not the absolute figures: both sides of a ratio are measured in turns in the same run, and the median is given.
+
+| what | against | goal | measured | detail |
+| --- | --- | --- | --- | --- |
+${lines.join('\n')}
+`,
+  );
+}
