@@ -32,6 +32,8 @@ export { Isolate } from './isolate.ts';
 const MAX_CACHED_CONFIGS = 1000;
 const INSPECT_MS = 5_000;
 const STOP_MS = 2_000;
+/** A process is bounded by the kernel this long after its start; the watchdog looks from the beginning. */
+const BOUND_AFTER_MS = 100;
 const MiB = 1024 * 1024;
 
 export interface HostOptions {
@@ -93,7 +95,7 @@ export class IsolateHost {
     const variant: Variant = { tailed, entrypoints: spec.entrypoints, inspect: false, strict: false };
     const [zygote, config] = await this.#prepare(version, variant);
     try {
-      await this.#options.attach({
+      const attach: Attach = {
         isolate: zygote.id,
         dir: zygote.directory,
         accountId: version.accountId,
@@ -102,12 +104,14 @@ export class IsolateHost {
         services: serviceLinks(version),
         assets: version.assets,
         subrequests: version.limits.subrequests,
-      });
-      const { output } = await start(zygote, config, startLimits());
+      };
+      // Side by side: the script cannot use the sockets before its first request.
+      const [{ output }] = await Promise.all([start(zygote, config, startLimits()), this.#options.attach(attach)]);
       const isolate = new Isolate(zygote, version, variant, output);
       this.#isolates.add(isolate);
       this.#watchdog.watch(isolate);
-      boundData(isolate);
+      // Starting a program takes some of the supervisor's time: the request that waits for this process goes first.
+      setTimeout(() => boundData(isolate), BOUND_AFTER_MS).unref();
       isolate.once('exit', () => {
         this.#isolates.delete(isolate);
         void this.#clear(zygote, true);
@@ -220,6 +224,7 @@ async function askInspector(socketPath: string): Promise<{ handlers: string[]; e
  * it never uses. The Worker then sees a RangeError instead of its end. Best effort: the watchdog holds the limit in any case.
  */
 function boundData(isolate: Isolate): void {
+  if (isolate.ended) return;
   const data = dataBytes(isolate.pid);
   if (data === null) return;
   const bytes = data + 2 * isolate.version.limits.memoryMb * MiB;

@@ -11,6 +11,8 @@ import { log, reason } from '../../model/log.ts';
 import { giveDirectory, type Sandbox, sandboxCommand, uidOf } from './sandbox.ts';
 
 const SERVE = ['serve', '--experimental', '--binary', '--control-fd=3', '-'];
+/** A taken zygote is replaced when its own start is over, not beside it. */
+const REFILL_AFTER_MS = 100;
 /** After a failed start the pool waits this long before it tries again. */
 const RETRY_MS = 1_000;
 
@@ -49,7 +51,7 @@ export class Zygotes {
     const zygote = this.#ready.shift();
     if (zygote && zygote.process.exitCode === null && zygote.process.signalCode === null) {
       // The next one is started when this one is through with its start.
-      setTimeout(() => this.refill(), 20).unref();
+      setTimeout(() => this.refill(), REFILL_AFTER_MS).unref();
       return zygote;
     }
     return this.#start(SERVE);
