@@ -1,82 +1,18 @@
 /** The edge before real workerd processes: what eyeballs see over HTTP/1.1, and what Workers see of them. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { after, describe, it } from 'node:test';
-import type { TailEvent } from '../model/messages.ts';
-import { openBench, until, versionId } from './testing.ts';
+import { type Ask, answer, HOST, open, openBench, source, until, versionId } from './testing.ts';
 
-const SOURCE = `
-let cancelled = 0, written = 0, calls = 0;
-export default { async fetch(request) {
-  const url = new URL(request.url);
-  calls++;
-  switch (url.pathname) {
-    case '/see': return Response.json({ url: request.url, method: request.method, cf: request.cf, headers: [...request.headers] });
-    case '/echo': return new Response(request.body, { headers: { 'x-length': request.headers.get('content-length') ?? 'none' } });
-    case '/cookies': return new Response('', { headers: [['set-cookie', 'a=1'], ['set-cookie', 'b=2'], ['server', 'mine'], ['cf-ray', 'mine']] });
-    case '/throw': throw new Error('secret detail');
-    case '/own500': return new Response('mine', { status: 500 });
-    case '/204': return new Response(null, { status: 204 });
-    case '/304': return new Response(null, { status: 304, headers: { etag: '"x"' } });
-    case '/state': return Response.json({ cancelled, written, calls });
-    case '/lines': {
-      const { readable, writable } = new TransformStream();
-      const writer = writable.getWriter();
-      const reader = request.body.getReader();
-      (async () => { for (;;) { const { done, value } = await reader.read(); if (done) break; await writer.write(value); } await writer.close(); })();
-      return new Response(readable);
-    }
-    case '/endless': return new Response(new ReadableStream({
-      type: 'bytes',
-      pull(c) { written += 65536; c.enqueue(new Uint8Array(65536)); },
-      cancel() { cancelled++; },
-    }));
-    case '/slow': await new Promise((resolve) => setTimeout(resolve, 60000)); return new Response('late');
-    case '/begin': return new Response(new ReadableStream({ start(c) { c.enqueue(new Uint8Array([98])); } }));
-    case '/loop': for (;;);
-  }
-  return new Response('hello from ' + VERSION);
-} }`;
-
-const source = (version: string) => `const VERSION = '${version}';${SOURCE}`;
-const HOST = 'shop.acme.workers.localhost';
 const bench = await openBench();
 after(() => bench.close());
 const main = await bench.start(source('one'));
 bench.script('shop', { [versionId(1)]: 100 });
 bench.isolates(versionId(1), [main]);
 
-interface Options {
-  host?: string;
-  method?: string;
-  headers?: OutgoingHttpHeaders | string[];
-  body?: string;
-}
-
-function open(path: string, { host = HOST, method, headers = {}, body }: Options = {}) {
-  const all = Array.isArray(headers) ? ['Host', host, ...headers] : { host, ...headers };
-  const request = httpRequest({
-    host: '127.0.0.1',
-    port: bench.listeners.httpPort,
-    path,
-    method,
-    headers: all,
-    agent: false,
-  });
-  if (method !== 'POST' || body !== undefined) request.end(body);
-  return request;
-}
-
-async function answer(request: ReturnType<typeof open>) {
-  const [response] = (await once(request, 'response')) as [IncomingMessage];
-  let text = '';
-  for await (const chunk of response.setEncoding('utf8')) text += chunk;
-  return { status: response.statusCode, headers: response.headers, raw: response.rawHeaders, text };
-}
-
-const ask = (path: string, options?: Options) => answer(open(path, options));
+const ask = (path: string, options?: Ask) => answer(open(bench, path, options));
 
 /** Sends bytes as they are and returns all that comes until the end. */
 async function sendRaw(bytes: string): Promise<string> {
@@ -192,7 +128,7 @@ describe('what an eyeball gets', () => {
   });
 
   it('chunks as they come, both ways', async () => {
-    const request = open('/lines', { method: 'POST' });
+    const request = open(bench, '/lines', { method: 'POST' });
     request.write('first');
     const [response] = (await once(request, 'response')) as [IncomingMessage];
     assert.equal(String((await once(response, 'data'))[0]), 'first');
@@ -203,7 +139,7 @@ describe('what an eyeball gets', () => {
 
   it('no more than it reads: a slow reader stops the Worker, a gone one ends it', async () => {
     const state = async () => JSON.parse((await ask('/state')).text);
-    const request = open('/endless');
+    const request = open(bench, '/endless');
     const [response] = (await once(request, 'response')) as [IncomingMessage];
     response.pause();
     let before = -1;
@@ -234,7 +170,7 @@ describe('what is refused', () => {
     ['two hosts', { headers: ['Host', 'other.example'] }, 400, 'two hosts'],
   ] as const) {
     it(`${what}: ${status}`, async () => {
-      const got = await ask('/', options as Options);
+      const got = await ask('/', options as Ask);
       assert.equal(got.status, status);
       assert.ok(got.text.includes(text), got.text);
       assert.equal(got.headers['cache-control'], 'no-store');
@@ -317,7 +253,7 @@ describe('versions', () => {
     bench.script('switch', { [versionId(20)]: 100 });
     const [before, behind] = [await bench.start(source('before')), await bench.start(source('behind'))];
     bench.isolates(versionId(20), [before]);
-    const held = open('/lines', { host: target, method: 'POST' });
+    const held = open(bench, '/lines', { host: target, method: 'POST' });
     held.write('a');
     const [response] = (await once(held, 'response')) as [IncomingMessage];
     bench.isolates(versionId(20), [behind]);
@@ -329,127 +265,5 @@ describe('versions', () => {
     assert.equal(text, 'ab');
     await until(() => bench.released.includes(before), 'the old process is released');
     assert.ok(bench.loads.some(({ isolates }) => isolates[before]?.open === 1) || bench.loads.length > 0);
-  });
-});
-
-describe('faults', () => {
-  it("an exception: 1101, without its text; a Worker's own 500 is left alone", async () => {
-    for (const method of ['GET', 'POST']) {
-      const { status, text, headers } = await ask('/throw', { method, body: method === 'POST' ? 'x' : undefined });
-      assert.equal(status, 500);
-      assert.match(text, /Error 1101: Worker threw exception/);
-      assert.ok(text.includes(headers['cf-ray'] as string));
-      assert.doesNotMatch(text, /secret detail/);
-    }
-    assert.deepEqual((({ status, text }) => [status, text])(await ask('/own500')), [500, 'mine']);
-  });
-
-  it('a Worker that sleeps is woken once for many requests, also those with a body', async () => {
-    bench.script('sleeper', { [versionId(30)]: 100 });
-    bench.wakes = 0;
-    const started = bench.start(source('sleeper'));
-    bench.onWake = async (version) => bench.isolates(version, [await started]);
-    const host = 'sleeper.acme.workers.localhost';
-    const texts = await Promise.all(
-      Array.from({ length: 10 }, async () => (await ask('/echo', { host, method: 'POST', body: 'hi' })).text),
-    );
-    assert.deepEqual(new Set(texts), new Set(['hi']));
-    assert.equal(bench.wakes, 1);
-  });
-
-  it('a process that is gone is replaced before the eyeball notices, bodies included', async () => {
-    bench.script('gone', { [versionId(31)]: 100 });
-    bench.isolates(versionId(31), ['absent']);
-    const next = await bench.start(source('next'));
-    bench.onWake = async (version) => bench.isolates(version, [next]);
-    assert.equal(
-      (await ask('/echo', { host: 'gone.acme.workers.localhost', method: 'POST', body: 'kept' })).text,
-      'kept',
-    );
-  });
-
-  for (const [verdict, status, code, outcome] of [
-    ['exceededCpu', 503, 1102, 'exceededCpu'],
-    ['exceededMemory', 503, 1102, 'exceededMemory'],
-    ['exception', 500, 1101, 'exception'],
-  ] as const) {
-    it(`a process that dies with a request, ${verdict}: ${status}, ${code}, and a trace for those who tail`, async () => {
-      const [name, version] = [`dies-${verdict.toLowerCase()}`, versionId(40)];
-      bench.script(name, { [version]: 100 });
-      const id = await bench.start(source('dies'));
-      bench.isolates(version, [id], true);
-      bench.verdict = verdict;
-      const traces: [string, TailEvent][] = [];
-      const stop = bench.hub.subscribe('tail.>', (trace, subject) => void traces.push([subject, trace]));
-      const host = `${name}.acme.workers.localhost`;
-      const held = ask('/loop?q=1', {
-        host,
-        method: 'POST',
-        body: 'x',
-        headers: { authorization: 'Bearer x', 'x-plain': 'y', accept: 'application/json' },
-      });
-      await until(() => bench.edge.snapshot.instances.open > 0, 'the request is under way');
-      await bench.kill(id);
-      const got = await held;
-      assert.deepEqual([got.status, JSON.parse(got.text).errors[0].code], [status, code]);
-      await until(() => traces.length > 0, 'the trace is published');
-      const [subject, trace] = traces[0]!;
-      stop();
-      assert.equal(subject, `tail.${'a'.repeat(32)}.${name}`);
-      assert.equal(trace.outcome, outcome);
-      const { url, method, headers } = trace.event!.request as {
-        url: string;
-        method: string;
-        headers: Record<string, string>;
-      };
-      assert.deepEqual([url, method], [`http://${host}/loop?q=1`, 'POST']);
-      assert.deepEqual([headers.authorization, headers['x-plain']], ['REDACTED', 'y']);
-    });
-  }
-
-  it('a request over a limit is not tried again, though it could be repeated', async () => {
-    bench.script('burns', { [versionId(50)]: 100 });
-    const id = await bench.start(source('burns'));
-    bench.isolates(versionId(50), [id]);
-    const host = 'burns.acme.workers.localhost';
-    await ask('/', { host });
-    bench.verdict = 'exceededCpu';
-    bench.wakes = 0;
-    const held = ask('/loop', { host });
-    await until(() => bench.edge.snapshot.instances.open > 0, 'the request is under way');
-    await bench.kill(id);
-    assert.equal((await held).status, 503);
-    assert.equal(bench.wakes, 0);
-  });
-
-  it('an answer that was begun is cut, never ended as if it were whole', async () => {
-    bench.script('cut', { [versionId(51)]: 100 });
-    const id = await bench.start(source('cut'));
-    bench.isolates(versionId(51), [id]);
-    const [response] = (await once(open('/begin', { host: 'cut.acme.workers.localhost' }), 'response')) as [
-      IncomingMessage,
-    ];
-    await once(response, 'data');
-    const ended = assert.rejects(once(response.resume(), 'end'), { code: 'ECONNRESET' });
-    await bench.kill(id);
-    await ended;
-  });
-
-  it('an eyeball that leaves while its Worker is woken leaves nothing behind', async () => {
-    bench.script('late', { [versionId(52)]: 100 });
-    const waiting = Promise.withResolvers<void>();
-    const id = await bench.start(source('late'));
-    bench.onWake = async (version) => {
-      await waiting.promise;
-      return bench.isolates(version, [id]);
-    };
-    bench.wakes = 0;
-    const request = open('/endless', { host: 'late.acme.workers.localhost' }).on('error', () => undefined);
-    await until(() => bench.wakes === 1, 'the Worker is being woken');
-    request.destroy();
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    waiting.resolve();
-    assert.equal((await ask('/', { host: 'late.acme.workers.localhost' })).text, 'hello from late');
-    await until(() => bench.edge.snapshot.instances.open === 0, 'no request is open');
   });
 });

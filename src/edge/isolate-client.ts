@@ -3,7 +3,7 @@
  * this small one does only what the hot path needs: keep-alive connections with one request each at a time, a head that is
  * written as one string, bodies streamed both ways with back-pressure.
  */
-import { connect, type Socket } from 'node:net';
+import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { ResponseParser } from './response-parser.ts';
 
@@ -31,8 +31,8 @@ export class UpstreamError extends Error {
 
 export interface ExchangeHandler {
   onHead(status: number, statusText: string, headers: string[]): void;
-  /** Returns false when the receiver is full: no more until `resume()`. */
-  onData(chunk: Buffer): boolean;
+  /** Returns false when the receiver is full: no more until `resume()`. `last`: onEnd follows at once. */
+  onData(chunk: Buffer, last: boolean): boolean;
   onEnd(): void;
   /** Called at most once, instead of onEnd. */
   onError(error: UpstreamError): void;
@@ -95,9 +95,35 @@ export class IsolateClient {
   }
 }
 
+/**
+ * A process that answers without reading the request's body closes at once, and its answer waits in our receive buffer. Node would
+ * throw that away when the next piece of the body cannot be written; here only the sending ends.
+ */
+class IsolateSocket extends Socket {
+  /** Set while a body is sent: takes the failure of its writes. */
+  onUnwritable: (() => void) | null = null;
+
+  override _write(chunk: unknown, encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    super._write(chunk, encoding, this.onUnwritable ? this.#tolerate(done) : done);
+  }
+
+  override _writev(chunks: { chunk: unknown; encoding: BufferEncoding }[], done: (error?: Error | null) => void): void {
+    super._writev!(chunks, this.onUnwritable ? this.#tolerate(done) : done);
+  }
+
+  #tolerate(done: (error?: Error | null) => void): (error?: (Error & { code?: string }) | null) => void {
+    return (error) => {
+      const closed = error?.code === 'EPIPE' || error?.code === 'ECONNRESET';
+      // Null if the body has ended meanwhile: then all of it was handed over, and the answer tells how it went.
+      if (closed) this.onUnwritable?.();
+      done(closed ? null : error);
+    };
+  }
+}
+
 class Connection implements Exchange {
   idleSince = 0;
-  readonly #socket: Socket;
+  readonly #socket = new IsolateSocket();
   readonly #free: (connection: Connection) => void;
   #connected = false;
   #served = 0;
@@ -108,7 +134,7 @@ class Connection implements Exchange {
 
   constructor(path: string, free: (connection: Connection) => void, closed: (connection: Connection) => void) {
     this.#free = free;
-    this.#socket = connect(path);
+    this.#socket.connect(path);
     this.#socket.on('connect', () => {
       this.#connected = true;
     });
@@ -129,16 +155,25 @@ class Connection implements Exchange {
     this.#handler = handler;
     this.#parser = new ResponseParser(method, {
       onHead: (status, text, headers) => this.#handler?.onHead(status, text, headers),
-      onData: (chunk) => {
-        if (this.#handler?.onData(chunk) === false) this.#socket.pause();
+      onData: (chunk, last) => {
+        if (this.#handler?.onData(chunk, last) === false) this.#socket.pause();
       },
       onEnd: (reusable) => this.#onEnd(reusable),
     });
-    this.#socket.write(head, 'latin1');
-    if (!body) return;
+    if (!body) {
+      this.#socket.write(head, 'latin1');
+      return;
+    }
+    const begin = () => {
+      // What is there of the body already goes with the head: a process that has all of it keeps the connection.
+      this.#socket.cork();
+      this.#socket.write(head, 'latin1');
+      this.#sendBody(body);
+      process.nextTick(() => this.#socket.uncork());
+    };
     // A body cannot be read twice: it waits for the connection, so that the request can go elsewhere if there is none.
-    if (this.#connected) this.#sendBody(body);
-    else this.#socket.once('connect', () => this.#sendBody(body));
+    if (this.#connected) begin();
+    else this.#socket.once('connect', begin);
   }
 
   resume(): void {
@@ -189,6 +224,10 @@ class Connection implements Exchange {
       onBroken();
       return;
     }
+    socket.onUnwritable = () => {
+      this.#body?.stream.resume();
+      this.#stopBody();
+    };
     socket.on('drain', onDrain);
     stream.on('data', onData).on('end', onEnd).on('close', onBroken).on('error', onBroken);
     this.#detachBody = () => {
@@ -202,6 +241,7 @@ class Connection implements Exchange {
   #stopBody(): void {
     this.#detachBody?.();
     this.#detachBody = null;
+    this.#socket.onUnwritable = null;
     this.#body = null;
   }
 

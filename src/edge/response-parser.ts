@@ -14,7 +14,8 @@ const LF = 10;
 export interface ResponseEvents {
   /** Status 200 to 599 and header names and values in turn, as sent, without those that belong to the connection. */
   onHead(status: number, statusText: string, headers: string[]): void;
-  onData(chunk: Buffer): void;
+  /** `last`: the body is complete with this chunk (not known of chunked ones). */
+  onData(chunk: Buffer, last: boolean): void;
   /** `reusable`: the connection may carry another request. */
   onEnd(reusable: boolean): void;
 }
@@ -94,7 +95,7 @@ export class ResponseParser {
           if (line === '') this.#finish();
         });
       default:
-        this.#events.onData(bytes);
+        this.#events.onData(bytes, false);
         return null;
     }
   }
@@ -166,7 +167,7 @@ export class ResponseParser {
   #data(bytes: Buffer): Buffer | null {
     const chunk = bytes.length > this.#left ? bytes.subarray(0, this.#left) : bytes;
     this.#left -= chunk.length;
-    this.#events.onData(chunk);
+    this.#events.onData(chunk, this.#left === 0 && this.#mode === 'length');
     if (this.#left === 0) {
       if (this.#mode === 'length') this.#finish();
       else this.#mode = 'chunk-end';

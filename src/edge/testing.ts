@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { EdgeChange, IsolateSet, Publications, Verdict } from '../model/messages.ts';
@@ -172,6 +173,74 @@ export async function openBench(): Promise<Bench> {
   await followSnapshot(bench.hub, bench.edge.snapshot);
   bench.listeners = await listen(bench.edge);
   return bench;
+}
+
+export const HOST = `shop.${SUBDOMAIN}.${WORKERS_DOMAIN}`;
+
+const SOURCE = `
+let cancelled = 0, written = 0, calls = 0;
+export default { async fetch(request) {
+  const url = new URL(request.url);
+  calls++;
+  switch (url.pathname) {
+    case '/see': return Response.json({ url: request.url, method: request.method, cf: request.cf, headers: [...request.headers] });
+    case '/echo': return new Response(request.body, { headers: { 'x-length': request.headers.get('content-length') ?? 'none' } });
+    case '/cookies': return new Response('', { headers: [['set-cookie', 'a=1'], ['set-cookie', 'b=2'], ['server', 'mine'], ['cf-ray', 'mine']] });
+    case '/throw': throw new Error('secret detail');
+    case '/own500': return new Response('mine', { status: 500 });
+    case '/204': return new Response(null, { status: 204 });
+    case '/304': return new Response(null, { status: 304, headers: { etag: '"x"' } });
+    case '/state': return Response.json({ cancelled, written, calls });
+    case '/lines': {
+      const { readable, writable } = new TransformStream();
+      const writer = writable.getWriter();
+      const reader = request.body.getReader();
+      (async () => { for (;;) { const { done, value } = await reader.read(); if (done) break; await writer.write(value); } await writer.close(); })();
+      return new Response(readable);
+    }
+    case '/endless': return new Response(new ReadableStream({
+      type: 'bytes',
+      pull(c) { written += 65536; c.enqueue(new Uint8Array(65536)); },
+      cancel() { cancelled++; },
+    }));
+    case '/slow': await new Promise((resolve) => setTimeout(resolve, 60000)); return new Response('late');
+    case '/begin': return new Response(new ReadableStream({ start(c) { c.enqueue(new Uint8Array([98])); } }));
+    case '/loop': for (;;);
+  }
+  return new Response('hello from ' + VERSION);
+} }`;
+
+/** A Worker that does by path what a test needs of it. */
+export const source = (version: string) => `const VERSION = '${version}';${SOURCE}`;
+
+export interface Ask {
+  host?: string;
+  method?: string;
+  headers?: OutgoingHttpHeaders | string[];
+  body?: string;
+}
+
+/** Sends a request over HTTP/1.1 on a connection of its own. A POST without a body is left open. */
+export function open(bench: Bench, path: string, { host = HOST, method, headers = {}, body }: Ask = {}) {
+  const all = Array.isArray(headers) ? ['Host', host, ...headers] : { host, ...headers };
+  const request = httpRequest({
+    host: '127.0.0.1',
+    port: bench.listeners.httpPort,
+    path,
+    method,
+    headers: all,
+    agent: false,
+  });
+  if (method !== 'POST' || body !== undefined) request.end(body);
+  return request;
+}
+
+/** The whole answer. */
+export async function answer(request: ReturnType<typeof open>) {
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  let text = '';
+  for await (const chunk of response.setEncoding('utf8')) text += chunk;
+  return { status: response.statusCode, headers: response.headers, raw: response.rawHeaders, text };
 }
 
 /** Waits until `condition` holds; fails after ten seconds. */

@@ -84,6 +84,7 @@ function send(snapshot: Snapshot, bus: Bus, passage: Passage, instance: Instance
     : '';
   let finished = false;
   let uncaught = false;
+  let ended = false;
   snapshot.instances.begin(instance);
   const finish = () => {
     if (finished) return;
@@ -103,13 +104,17 @@ function send(snapshot: Snapshot, bus: Bus, passage: Passage, instance: Instance
         }
         reply.head(status, signed(headers, passage.ray));
       },
-      onData(chunk) {
+      onData(chunk, last) {
         // The runtime's body for an exception is dropped: the page went out instead.
-        return uncaught ? true : reply.write(chunk);
+        if (uncaught) return true;
+        if (!last) return reply.write(chunk);
+        ended = true;
+        reply.end(chunk);
+        return true;
       },
       onEnd() {
         finish();
-        if (!uncaught) reply.end();
+        if (!uncaught && !ended) reply.end();
       },
       onError(error) {
         finish();
