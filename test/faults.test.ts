@@ -31,6 +31,14 @@ async function deploy(name: string, text: string) {
   return edge.deployed(['deploy'], { cwd });
 }
 
+function alive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
 /** Asks all the time with keep-alive connections, until `stop`. Tells how each request ended. */
 function load(target: Edge, host: string, clients: number) {
   const agent = new Agent({ keepAlive: true, maxSockets: clients });
@@ -135,10 +143,11 @@ describe('kill -9', () => {
       () => acknowledged.size === 3 && [...acknowledged.values()].every((text) => Number(text.split('-')[1]) > 2),
       60_000,
     );
-    const { processes } = await status();
+    const { processes, isolates } = await status();
     killed = true;
     for (const pid of [edge.pid, ...processes.map((process) => process.pid)]) process.kill(pid, 'SIGKILL');
     await deploying;
+    await eventually(() => isolates.every(({ pid }) => !alive(pid)));
     await edge.close();
 
     edge = await startEdge({ dataDir });

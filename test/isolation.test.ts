@@ -176,7 +176,7 @@ describe('from inside a Worker', async () => {
     );
     if (status.sandbox === 'bubblewrap') {
       // Only the runtime, its libraries and the process's own directory.
-      const root = execFileSync('ls', [`/proc/${pid}/root/`], { encoding: 'utf8' })
+      const root = execFileSync('ls', [`/proc/${pid}/root/.`], { encoding: 'utf8' })
         .trim()
         .split('\n');
       assert.deepEqual(

@@ -101,6 +101,8 @@ export class Children {
       execArgv: ['--disable-warning=ExperimentalWarning'],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       serialization: 'json',
+      // Out of the terminal's process group: on Ctrl-C the supervisor alone decides who stops when.
+      detached: true,
     });
     slot.process = child;
     this.#hub.attach(child);

@@ -113,7 +113,9 @@ export function sandboxCommand(
   if (level === 'namespaces') {
     const user = uid === null ? ['--user', '--map-current-user'] : [];
     const spaces = ['--net', '--mount', '--ipc', '--uts', '--pid', '--fork', '--kill-child=SIGKILL', '--mount-proc'];
-    return { command: 'prlimit', args: [...limits, 'unshare', ...user, ...spaces, ...run], infoFd: null };
+    // unshare dies with the supervisor and takes its child along; the child's own signal is set anew after its uid has changed.
+    const unshare = ['setpriv', '--pdeathsig=KILL', 'unshare', ...user, ...spaces];
+    return { command: 'prlimit', args: [...limits, ...unshare, ...run], infoFd: null };
   }
   return { command: 'prlimit', args: [...limits, ...run], infoFd: null };
 }

@@ -112,6 +112,8 @@ export class Zygotes {
     await giveDirectory(directory, uid);
     const { command, args, infoFd } = sandboxCommand(this.#sandbox.level, directory, uid, serve);
     const child = spawn(command, args, {
+      // Signals of the terminal are for the supervisor.
+      detached: true,
       cwd: directory,
       stdio: ['pipe', 'pipe', 'pipe', 'pipe', infoFd === null ? 'ignore' : 'pipe'],
     });
