@@ -83,3 +83,9 @@ describe('the inspection of a script', () => {
     assert.match(result.message, /Python/);
   });
 });
+
+it('a script that throws is told of by its own message and frames only', async () => {
+  const result = await inspect({ 'index.js': 'throw new Error("not today")' });
+  assert.ok(!result.ok);
+  assert.doesNotMatch(result.message, /user:\d|No event handlers/);
+});

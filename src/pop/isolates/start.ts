@@ -84,7 +84,15 @@ function startupMessage(output: string): string {
       }
     }
     if (/^Unable to find and open the program executable/.test(message) || message.trim() === '') continue;
-    messages.push(message.replace(/^service (user|inspect): /, ''));
+    // The last frame may be the runtime's own call of the script, named after the service.
+    messages.push(
+      message.replace(/^service (user|inspect): /, '').replace(/\n\s+at [^\n]*\((user|inspect):\d+:\d+\)/g, ''),
+    );
+  }
+  // A script that threw has no handlers: the reason is enough.
+  if (messages.length > 1 && messages.some((message) => message.startsWith('Uncaught'))) {
+    const reasons = messages.filter((message) => !message.startsWith('No event handlers were registered'));
+    messages.splice(0, messages.length, ...reasons);
   }
   // Both Workers of an inspection may complain of the same thing.
   return (
