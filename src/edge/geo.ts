@@ -8,9 +8,10 @@ import { BlockList, isIPv6 } from 'node:net';
 import tzlookup from '@photostructure/tz-lookup';
 import { type CityResponse, Reader } from 'mmdb-lib';
 import { log, reason } from '../model/log.ts';
+import { type Network, networkOf } from './asn.ts';
 
 /** The fields of request.cf that speak of a place; absent ones are unknown. */
-export interface Place {
+export interface Place extends Network {
   country?: string;
   isEUCountry?: '1';
   city?: string;
@@ -77,7 +78,17 @@ const readers = new Map<4 | 6, Promise<Reader<CityResponse> | null>>();
 export function placeOf(address: string): Place | Promise<Place> {
   const family = isIPv6(address) ? 6 : 4;
   if (local.check(address, family === 6 ? 'ipv6' : 'ipv4')) return NOWHERE;
-  return reader(family).then((loaded) => toPlace(loaded?.get(address) as CityRecord | null | undefined));
+  return lookUp(address, family);
+}
+
+async function lookUp(address: string, family: 4 | 6): Promise<Place> {
+  const [loaded, network] = await Promise.all([reader(family), networkOf(address).catch(unknownNetwork)]);
+  return { ...toPlace(loaded?.get(address) as CityRecord | null | undefined), ...network };
+}
+
+function unknownNetwork(error: unknown): Network {
+  log('error', 'the data on networks cannot be read', { error: reason(error) });
+  return {};
 }
 
 /** Null where the data cannot be read: the edge serves on and knows no places. */
