@@ -78,7 +78,6 @@ describe('what a Worker sees', () => {
       'cf-visitor': '{"scheme":"http"}',
       'x-forwarded-for': '127.0.0.1',
       'x-forwarded-proto': 'http',
-      'x-real-ip': '127.0.0.1',
       'x-kept': 'yes',
       'x-twice': '1, 2',
       cookie: 'a=1; b=2',

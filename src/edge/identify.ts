@@ -50,13 +50,13 @@ function describe(ip: string, place: Place, tls: TLSSocket | null, protocol: str
     cfObject: cf,
     lines: [
       `selvedge-cf: ${json}`,
-      `selvedge-proto: ${scheme}`,
+      // Each header costs the runtime about 2% of a hello world: http is what it takes where nothing is said.
+      ...(tls ? ['selvedge-proto: https'] : []),
       `CF-Connecting-IP: ${ip}`,
       `CF-IPCountry: ${country}`,
       `CF-Visitor: {"scheme":"${scheme}"}`,
       `X-Forwarded-For: ${ip}`,
       `X-Forwarded-Proto: ${scheme}`,
-      `X-Real-IP: ${ip}`,
       '',
     ].join('\r\n'),
   };
