@@ -1,6 +1,5 @@
-// Tells what a user's modules export. USER_MODULE is replaced by the name of their main module. Runs once, at upload.
+// Tells what a user's modules export; the string USER_MODULE below is replaced by the name of their main module. Runs once, at upload.
 
-import * as user from 'USER_MODULE';
 import { DurableObject, WorkerEntrypoint, WorkflowEntrypoint } from 'cloudflare:workers';
 
 const EVENTS = ['fetch', 'scheduled', 'queue', 'tail', 'tailStream', 'trace', 'email', 'alarm', 'test', 'connect'];
@@ -30,7 +29,9 @@ function entrypoint(name, value) {
 }
 
 export default {
-  fetch() {
+  async fetch() {
+    // Only now: beside this Worker theirs has started by itself, and that start is what is measured and limited.
+    const user = await import('USER_MODULE');
     const main = user.default;
     const handlers = handlersOf(typeof main === 'function' ? main.prototype : main);
     const entrypoints = Object.entries(user)

@@ -2,18 +2,18 @@
  * The configuration of an isolate process: a Version becomes workerd's text configuration, which `workerd compile` turns into the
  * bytes that a zygote reads. Schema: workerd.capnp in the workerd package. All names and values in it are a stranger's.
  *
- * Socket addresses are relative: the process's working directory is its own directory (see `layout` there in `host.ts`).
+ * Socket addresses are relative to the process's working directory (`directory.ts`).
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Binding, ModuleRef, ModuleType, Version } from '../../model/documents.ts';
 import type { Attach } from '../../model/messages.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
 import { list, literal, struct } from './capnp.ts';
+import { OWN } from './directory.ts';
 import { workerdPath } from './workerd.ts';
 
 /** Header in which `request.cf` crosses a socket, and the one of the URL's scheme. The edge removes what clients send under them. */
@@ -21,7 +21,7 @@ export const CF_HEADER = 'selvedge-cf';
 export const PROTO_HEADER = 'selvedge-proto';
 const RPC_HOST = 'selvedge-rpc';
 /** Raised when the form of the configuration changes, so that cached ones are made anew. */
-export const CONFIG_FORMAT = 1;
+export const CONFIG_FORMAT = 2;
 const COMPILE_TIMEOUT_MS = 30_000;
 const MAX_COMPILED_BYTES = 256 * 1024 * 1024;
 
@@ -51,7 +51,7 @@ export function serviceLinks(version: Version): Attach['services'] {
   }));
 }
 
-/** Entrypoint -> socket file in the process's directory, "default" first. */
+/** Entrypoint -> socket file among the process's own, "default" first. */
 export function rpcSockets(entrypoints: string[]): Record<string, string> {
   const names = ['default', ...entrypoints.filter((name) => name !== 'default')];
   return Object.fromEntries(names.map((name, index) => [name, `r-${index}.sock`]));
@@ -63,9 +63,18 @@ export function configName(version: Version, variant: Variant): string {
   return createHash('sha256').update(facts).digest('hex');
 }
 
-/** Compiles the configuration. Throws StartError for what the version's author can mend. */
-export async function compileConfig(version: Version, variant: Variant, blobs: Blobs, vault: Vault): Promise<Buffer> {
-  const directory = await mkdtemp(join(tmpdir(), 'selvedge-compile-'));
+/**
+ * Compiles the configuration. `workDir` holds the version's secrets in plain text meanwhile: it must be private, and emptied after a
+ * crash. Throws StartError for what the version's author can mend.
+ */
+export async function compileConfig(
+  version: Version,
+  variant: Variant,
+  blobs: Blobs,
+  vault: Vault,
+  workDir: string,
+): Promise<Buffer> {
+  const directory = await mkdtemp(join(workDir, 'compile-'));
   try {
     for (const [index, module] of version.modules.entries()) {
       const bytes = await blobs.get(module.hash);
@@ -188,7 +197,8 @@ function socket(
     typeof service === 'string'
       ? literal(service)
       : struct({ name: literal(service.name), entrypoint: literal(service.entrypoint) });
-  return struct({ name: literal(name), address: literal(`unix:${file}`), http: struct(http), service: designator });
+  const address = literal(`unix:${OWN}/${file}`);
+  return struct({ name: literal(name), address, http: struct(http), service: designator });
 }
 
 function rpcOptions(): Record<string, string> {
@@ -253,10 +263,8 @@ function esModule(name: string, source: string): string {
 /** The user's modules behind a main module of ours that imports theirs. */
 async function inspectModules(version: Version): Promise<Record<string, string>> {
   const target = version.mainModule.replace(/^(\.?\/)+/, '');
-  const source = (await systemWorker('inspect.js')).replaceAll(
-    'USER_MODULE',
-    JSON.stringify(`./${target}`).slice(1, -1),
-  );
+  // A JSON string is a JavaScript literal; and a function, because a name may hold what `replace` takes for a pattern.
+  const source = (await systemWorker('inspect.js')).replace("'USER_MODULE'", () => JSON.stringify(`./${target}`));
   return { modules: list([esModule(`selvedge-inspect-${version.id}.js`, source), ...orderedModules(version)]) };
 }
 

@@ -1,12 +1,10 @@
 /**
  * Isolate processes for the fleet: starts versions in sandboxed workerd processes and inspects scripts at upload. In here nobody knows of
  * deployments or requests.
- *
- * A process's directory (its working directory): m.sock HTTP of the Worker, p.sock system Worker, r-<n>.sock entrypoints for other Workers;
- * made by the data process: egress.sock, cache.sock, tail.sock, assets.sock, svc-<n>.sock.
+ * The layout of a process's directory is in `directory.ts`.
  */
 import { spawn } from 'node:child_process';
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
@@ -17,7 +15,9 @@ import type { Attach, InspectResult } from '../../model/messages.ts';
 import type { Settings } from '../../model/settings.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
-import { compileConfig, configName, StartError, serviceLinks, type Variant } from './config.ts';
+import { compileConfig, rpcSockets, StartError, serviceLinks, type Variant } from './config.ts';
+import { ConfigCache } from './config-cache.ts';
+import { OWN, sealDirectory } from './directory.ts';
 import { Isolate } from './isolate.ts';
 import { dataBytes } from './process-stats.ts';
 import { detectSandbox, type SandboxLevel } from './sandbox.ts';
@@ -28,8 +28,6 @@ import { type Zygote, Zygotes } from './zygotes.ts';
 export { StartError } from './config.ts';
 export { Isolate } from './isolate.ts';
 
-/** Compiled configurations kept on disk. */
-const MAX_CACHED_CONFIGS = 1000;
 const INSPECT_MS = 5_000;
 const STOP_MS = 2_000;
 /** A process is bounded by the kernel this long after its start; the watchdog looks from the beginning. */
@@ -61,7 +59,7 @@ export interface IsolateSpec {
 export async function createIsolateHost(options: HostOptions): Promise<IsolateHost> {
   const sandbox = await detectSandbox(options.sandbox);
   await mkdir(join(options.runDir, 'i'), { recursive: true, mode: 0o711 });
-  await mkdir(options.cacheDir, { recursive: true, mode: 0o700 });
+  await mkdir(compileDir(options), { recursive: true, mode: 0o700 });
   return new IsolateHost(options, sandbox.level, new Zygotes(sandbox, options.runDir, options.zygotes));
 }
 
@@ -71,13 +69,16 @@ export class IsolateHost {
   readonly #zygotes: Zygotes;
   readonly #isolates = new Set<Isolate>();
   readonly #watchdog: Watchdog;
-  /** Configurations being compiled, by name: two starts of one version compile once. */
-  readonly #compiling = new Map<string, Promise<Buffer>>();
+  readonly #configs: ConfigCache;
+  #closed = false;
 
   constructor(options: HostOptions, sandbox: SandboxLevel, zygotes: Zygotes) {
     this.sandbox = sandbox;
     this.#options = options;
     this.#zygotes = zygotes;
+    this.#configs = new ConfigCache(options.cacheDir, options.vault, (version, variant) =>
+      this.#compile(version, variant),
+    );
     this.#watchdog = new Watchdog((isolate, cpuMs) => options.onUsage(isolate.version, cpuMs));
   }
 
@@ -93,7 +94,8 @@ export class IsolateHost {
   async start(spec: IsolateSpec): Promise<Isolate> {
     const { version, tailed } = spec;
     const variant: Variant = { tailed, entrypoints: spec.entrypoints, inspect: false, strict: false };
-    const [zygote, config] = await this.#prepare(version, variant);
+    const config = await this.#configs.get(version, variant);
+    const zygote = await this.#zygotes.take();
     try {
       const attach: Attach = {
         isolate: zygote.id,
@@ -107,6 +109,11 @@ export class IsolateHost {
       };
       // Side by side: the script cannot use the sockets before its first request.
       const [{ output }] = await Promise.all([start(zygote, config, startLimits()), this.#options.attach(attach)]);
+      const { exitCode, signalCode } = zygote.process;
+      if (exitCode !== null || signalCode !== null) throw new StartError('The process ended right after its start.');
+      if (this.#closed) throw new Error('this machine is shutting down');
+      const sockets = ['m.sock', 'p.sock', ...Object.values(rpcSockets(spec.entrypoints))];
+      sealDirectory(zygote.directory, zygote.uid, sockets);
       const isolate = new Isolate(zygote, version, variant, output);
       this.#isolates.add(isolate);
       this.#watchdog.watch(isolate);
@@ -129,11 +136,11 @@ export class IsolateHost {
     const variant: Variant = { tailed: false, entrypoints: [], inspect: version.format === 'modules', strict: true };
     let zygote: Zygote | null = null;
     try {
-      const config = await compileConfig(version, variant, this.#options.blobs, this.#options.vault);
+      const config = await this.#compile(version, variant);
       zygote = await this.#zygotes.strict();
       const { startupTimeMs } = await start(zygote, config, startLimits());
       const found = variant.inspect
-        ? await askInspector(join(zygote.directory, 'i.sock'))
+        ? await askInspector(join(zygote.directory, OWN, 'i.sock'))
         : { handlers: await this.#serviceWorkerHandlers(version), entrypoints: [] };
       return { ok: true, startupTimeMs, ...found };
     } catch (error) {
@@ -146,41 +153,15 @@ export class IsolateHost {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.#zygotes.close();
     await Promise.all([...this.#isolates].map((isolate) => isolate.stop(STOP_MS)));
     this.#watchdog.close();
   }
 
-  /** A zygote and the configuration, prepared side by side. */
-  async #prepare(version: Version, variant: Variant): Promise<[Zygote, Buffer]> {
-    const config = await this.#config(version, variant);
-    return [await this.#zygotes.take(), config];
-  }
-
-  #config(version: Version, variant: Variant): Promise<Buffer> {
-    const name = configName(version, variant);
-    let compiling = this.#compiling.get(name);
-    if (!compiling) {
-      compiling = this.#cachedConfig(name, version, variant).finally(() => this.#compiling.delete(name));
-      this.#compiling.set(name, compiling);
-    }
-    return compiling;
-  }
-
-  async #cachedConfig(name: string, version: Version, variant: Variant): Promise<Buffer> {
-    const { cacheDir, blobs, vault } = this.#options;
-    const path = join(cacheDir, name);
-    try {
-      return vault.unsealBytes(await readFile(path));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
-        log('warn', 'a compiled configuration is made anew', { error: reason(error) });
-    }
-    const config = await compileConfig(version, variant, blobs, vault);
-    await writeFile(`${path}.new`, vault.sealBytes(config), { mode: 0o600 });
-    await rename(`${path}.new`, path);
-    void boundCache(cacheDir);
-    return config;
+  #compile(version: Version, variant: Variant): Promise<Buffer> {
+    const { blobs, vault } = this.#options;
+    return compileConfig(version, variant, blobs, vault, compileDir(this.#options));
   }
 
   /** Their names are only known to the script; these are the calls that its source shows. */
@@ -201,6 +182,11 @@ export class IsolateHost {
   }
 }
 
+/** In the run directory, which is emptied after a crash: configurations hold secrets while they are compiled. */
+function compileDir({ runDir }: HostOptions): string {
+  return join(runDir, 'c');
+}
+
 function startLimits() {
   return { wallMs: LIMITS.startupWallMs, cpuMs: LIMITS.startupCpuMs };
 }
@@ -216,6 +202,7 @@ async function askInspector(socketPath: string): Promise<{ handlers: string[]; e
       .on('timeout', () => asked.destroy(new StartError('The script did not answer after its start.')));
     asked.end();
   });
+  if (response.statusCode !== 200) throw new StartError('The script does not load a second time.');
   return (await json(response)) as { handlers: string[]; entrypoints: EntrypointInfo[] };
 }
 
@@ -232,16 +219,4 @@ function boundData(isolate: Isolate): void {
   child.on('error', (error) =>
     log('warn', 'memory of a process is not bounded by the kernel', { error: error.message }),
   );
-}
-
-/** Removes the configurations that were used longest ago. */
-async function boundCache(directory: string): Promise<void> {
-  const names = await readdir(directory);
-  if (names.length <= MAX_CACHED_CONFIGS) return;
-  const ages = await Promise.all(
-    names.map(async (name) => ({ name, used: (await stat(join(directory, name)).catch(() => null))?.atimeMs ?? 0 })),
-  );
-  ages.sort((a, b) => a.used - b.used);
-  for (const { name } of ages.slice(0, names.length - MAX_CACHED_CONFIGS))
-    await rm(join(directory, name), { force: true });
 }

@@ -13,7 +13,8 @@ import { text } from 'node:stream/consumers';
 import type { Version } from '../../model/documents.ts';
 import type { IsolateRef, Verdict } from '../../model/messages.ts';
 import { rpcSockets, type Variant } from './config.ts';
-import { cpuMs, privateBytes } from './process-stats.ts';
+import { OWN } from './directory.ts';
+import { cpuMs, openFiles, privateBytes } from './process-stats.ts';
 import type { Zygote } from './zygotes.ts';
 
 /** A scheduled() handler may take this long (https://developers.cloudflare.com/workers/platform/limits/). */
@@ -33,6 +34,8 @@ export class Isolate extends EventEmitter<IsolateEvents> {
   readonly pid: number;
   readonly startedAt = Date.now();
   readonly directory: string;
+  /** Files it had open when it began to listen: what it has more is connections. */
+  readonly filesAtStart: number;
   /** Set by the watchdog: kernel's CPU time of the process, and memory it shares with no file. */
   cpuMs = 0;
   memoryBytes = 0;
@@ -53,13 +56,13 @@ export class Isolate extends EventEmitter<IsolateEvents> {
     this.pid = zygote.workerdPid();
     this.#process = zygote.process;
     this.#output = output;
-    const rpc = Object.entries(rpcSockets(variant.entrypoints)).map(([name, file]) => [
-      name,
-      join(zygote.directory, file),
-    ]);
-    this.ref = { id: zygote.id, main: join(zygote.directory, 'm.sock'), rpc: Object.fromEntries(rpc) };
+    const at = (file: string) => join(zygote.directory, OWN, file);
+    const rpc = Object.entries(rpcSockets(variant.entrypoints)).map(([name, file]) => [name, at(file)]);
+    this.ref = { id: zygote.id, main: at('m.sock'), rpc: Object.fromEntries(rpc) };
+    this.filesAtStart = openFiles(this.pid) ?? 0;
     this.readStats();
-    zygote.process.once('exit', (code) => this.#onExit(code));
+    // Not 'exit': the message about the heap limit may arrive after that.
+    zygote.process.once('close', (code) => this.#onExit(code));
   }
 
   get ended(): boolean {
@@ -130,7 +133,7 @@ export class Isolate extends EventEmitter<IsolateEvents> {
 
   async #ask(method: string, path: string, body: string, timeoutMs: number): Promise<string> {
     const asked = request({
-      socketPath: join(this.directory, 'p.sock'),
+      socketPath: join(this.directory, OWN, 'p.sock'),
       path,
       method,
       headers: { host: 'system', 'content-length': Buffer.byteLength(body) },

@@ -1,9 +1,10 @@
 /** The kernel's accounting of a process (proc(5)). */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
 /** Ticks of the kernel's clock: 100 a second on every Linux that Node runs on. */
 const MS_PER_TICK = 10;
-const PAGE_BYTES = 4096;
+/** 4096 on most machines, 16 or 64 KiB on some arm64 ones: the kernel tells the same size in kilobytes and in pages. */
+const PAGE_BYTES = pageBytes();
 
 /** User and system time of the process so far, ms in steps of 10; null if it is gone. */
 export function cpuMs(pid: number): number | null {
@@ -26,6 +27,22 @@ export function privateBytes(pid: number): number | null {
 export function dataBytes(pid: number): number | null {
   const kilobytes = /^VmData:\s+(\d+) kB$/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1];
   return kilobytes ? Number(kilobytes) * 1024 : null;
+}
+
+/** How many files and connections the process has open; null if it is gone. */
+export function openFiles(pid: number): number | null {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).length;
+  } catch {
+    return null;
+  }
+}
+
+function pageBytes(): number {
+  const kilobytes = Number(/^VmSize:\s+(\d+) kB$/m.exec(read('/proc/self/status') ?? '')?.[1]);
+  const pages = Number(read('/proc/self/statm')?.split(' ')[0]);
+  // The two readings are not of the same moment: the nearest power of two.
+  return kilobytes && pages ? 2 ** Math.round(Math.log2((kilobytes * 1024) / pages)) : 4096;
 }
 
 function read(path: string): string | null {

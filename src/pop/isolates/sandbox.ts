@@ -4,19 +4,20 @@
  * unprivileged uid of its own. There is no system-call filter: making one needs a compiler or a prebuilt binary.
  */
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { chmod, chown, mkdtemp, rm } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { Settings } from '../../model/settings.ts';
+import { makeDirectory, OWN } from './directory.ts';
 import { workerdPath } from './workerd.ts';
 
 export type SandboxLevel = 'bubblewrap' | 'namespaces' | 'plain';
 
 const LEVELS: SandboxLevel[] = ['bubblewrap', 'namespaces', 'plain'];
 const NAMES: Record<SandboxLevel, string> = {
-  bubblewrap: 'no network, no host files, own process table',
+  bubblewrap: 'no network, no host files but system libraries, own process table',
   namespaces: 'no network, own process table; host files are visible to who breaks out of the runtime',
   plain: 'no new privileges only',
 };
@@ -67,7 +68,7 @@ export async function detectSandbox(wanted: Settings['sandbox'] = 'auto'): Promi
   throw new Error(`no sandbox works here: ${details.join('; ')}`);
 }
 
-/** The command that runs workerd with `args` in `directory`, which is its working directory and all it can write to. */
+/** The command that runs workerd with `args` in `directory` (made by `makeDirectory`), its working directory. */
 export function sandboxCommand(
   level: SandboxLevel,
   directory: string,
@@ -80,7 +81,8 @@ export function sandboxCommand(
     '--inh-caps=-all',
     ...(uid === null ? [] : [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--bounding-set=-all']),
   ];
-  const limits = ['--core=0', `--nofile=${MAX_FILES}:${MAX_FILES}`];
+  const files = maxFiles();
+  const limits = ['--core=0', `--nofile=${files}:${files}`];
   if (level === 'bubblewrap') {
     // bubblewrap's own first process stays as the namespace's init: it dies with the supervisor and takes everything along. workerd
     // itself could not: the kernel forgets the death signal of a process that changes its uid (prctl(2), PR_SET_PDEATHSIG).
@@ -102,7 +104,8 @@ export function sandboxCommand(
         ...libraries.flatMap((path) => ['--ro-bind', path, path]),
         ...['--ro-bind', workerd, '/workerd'],
         ...(uid === null ? [] : ['--ro-bind', '/usr/bin/setpriv', '/setpriv']),
-        ...['--bind', directory, '/s', '--chdir', '/s', '--remount-ro', '/', '--'],
+        ...['--ro-bind', directory, '/s', '--bind', join(directory, OWN), `/s/${OWN}`],
+        ...['--chdir', '/s', '--remount-ro', '/', '--'],
         ...inside,
         ...args,
       ],
@@ -120,17 +123,19 @@ export function sandboxCommand(
   return { command: 'prlimit', args: [...limits, ...run], infoFd: null };
 }
 
-/** Makes `directory` the process's own: its uid owns it, the supervisor's group reaches it. */
-export async function giveDirectory(directory: string, uid: number | null): Promise<void> {
-  if (uid !== null) await chown(directory, uid, process.getgid?.() ?? 0);
-  await chmod(directory, 0o770);
+/** Only root can raise its own hard limit. */
+function maxFiles(): number {
+  const hard = /^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
+  return process.getuid?.() === 0 || hard === undefined ? MAX_FILES : Math.min(MAX_FILES, Number(hard));
 }
 
 /** Null if the level works, else why not. */
 async function tryLevel(level: SandboxLevel, uid: number | null): Promise<string | null> {
-  const directory = await mkdtemp(join(tmpdir(), 'selvedge-try-'));
+  const parent = await mkdtemp(join(tmpdir(), 'selvedge-try-'));
+  const directory = join(parent, 'i');
   try {
-    await giveDirectory(directory, uid);
+    if (uid !== null) await chmod(parent, 0o711);
+    await makeDirectory(directory, uid);
     const { command, args } = sandboxCommand(level, directory, uid, ['--version']);
     const child = spawn(command, args, {
       cwd: directory,
@@ -142,6 +147,6 @@ async function tryLevel(level: SandboxLevel, uid: number | null): Promise<string
     if (output.startsWith('workerd')) return null;
     return errors.trim().split('\n').at(-1) || 'it does not run';
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    await rm(parent, { recursive: true, force: true });
   }
 }

@@ -33,20 +33,21 @@ export function start(zygote: Zygote, config: Buffer, limits: StartLimits): Prom
     const settle = (settled: () => void) => {
       clearInterval(cpuTimer);
       clearTimeout(wallTimer);
-      child.off('exit', onExit);
+      child.off('close', onClose);
       settled();
     };
     const tooSlow = () => {
       settle(() => reject(new StartError('Script startup exceeded CPU time limit.')));
       child.kill('SIGKILL');
     };
-    const onExit = () => settle(() => reject(new StartError(startupMessage(output()))));
+    // Not 'exit': what the process wrote last may arrive after that.
+    const onClose = () => settle(() => reject(new StartError(startupMessage(output()))));
     const cpuTimer = setInterval(() => {
       const used = cpuMs(zygote.workerdPid());
       if (used !== null && used - cpuBefore > limits.cpuMs) tooSlow();
     }, CPU_CHECK_MS);
     const wallTimer = setTimeout(tooSlow, limits.wallMs);
-    child.once('exit', onExit);
+    child.once('close', onClose);
     const control = child.stdio[3] as Readable;
     // Sockets are told only after the script was evaluated: the first one says that all went well.
     control.once('data', () => {

@@ -1,17 +1,25 @@
 /**
  * The watchdog holds each isolate process against its version's limits. CPU: open-source workerd knows no limit and a loop blocks its
- * whole process, so a process that burns CPU is pinged; what it burns while the ping stays unanswered is one turn of its event loop, and a
- * turn over `limits.cpuMs` ends it. Memory: what the process holds for itself. Both from the kernel's accounting (proc(5)).
+ * whole process, so a process that burns CPU is pinged; what it burns while the ping stays unanswered is one turn of its event loop, and
+ * those that stood before the ping: of other connections, each within the limit. A turn over `limits.cpuMs` ends it; a request that burns
+ * more in many short turns is not seen here. Memory: what the process holds for itself. Both from the kernel's accounting (proc(5)).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { log, reason } from '../../model/log.ts';
 import type { Isolate } from './isolate.ts';
+import { openFiles } from './process-stats.ts';
 
 const TICK_MS = 50;
 /** Processes without requests are looked at on every n-th tick only. */
 const IDLE_TICKS = 10;
-/** Share of a tick that makes a process suspect of a turn that does not end. */
-const SUSPECT_SHARE = 0.6;
+/** CPU burnt since the last ping that makes a process suspect of a turn that does not end, however small its share of a busy machine is. */
+const SUSPECT_CPU_MS = 30;
+/**
+ * CPU beyond the limit while a ping waits: at least what a garbage collection of the whole heap takes, at most this for the turns of other
+ * connections. A Worker may open many connections, so it must not grow with them without end.
+ */
+const MIN_ALLOWANCE_MS = 100;
+const MAX_ALLOWANCE_MS = 2_000;
 const BUSY_AFTER_MS = 100;
 /** A ping that is not answered stays open until the limit decides; this bounds it for limits of minutes. */
 const PING_TIMEOUT_MS = 600_000;
@@ -23,7 +31,8 @@ interface Watch {
   isolate: Isolate;
   /** While a ping is open: when it was sent, and the CPU time then. */
   ping: { sentAt: number; cpuMs: number } | null;
-  readAt: number;
+  /** CPU burnt since the last ping was sent, ms. */
+  unseenMs: number;
 }
 
 export class Watchdog {
@@ -38,7 +47,7 @@ export class Watchdog {
 
   watch(isolate: Isolate): void {
     this.#onUsage(isolate, isolate.cpuMs);
-    this.#watched.set(isolate, { isolate, ping: null, readAt: Date.now() });
+    this.#watched.set(isolate, { isolate, ping: null, unseenMs: 0 });
     isolate.once('exit', () => this.#watched.delete(isolate));
   }
 
@@ -57,22 +66,21 @@ export class Watchdog {
 
   #look(watch: Watch): void {
     const { isolate } = watch;
-    const now = Date.now();
-    const elapsedMs = now - watch.readAt;
     const burntMs = isolate.readStats();
-    watch.readAt = now;
+    watch.unseenMs += burntMs;
     if (burntMs > 0) this.#onUsage(isolate, burntMs);
     if (isolate.memoryBytes > isolate.version.limits.memoryMb * MiB + RUNTIME_BYTES) {
       isolate.kill('exceededMemory');
       return;
     }
     if (watch.ping) {
-      isolate.busy = now - watch.ping.sentAt > BUSY_AFTER_MS;
-      if (isolate.cpuMs - watch.ping.cpuMs > isolate.version.limits.cpuMs) isolate.kill('exceededCpu');
-    } else if (burntMs >= elapsedMs * SUSPECT_SHARE) this.#ping(watch);
+      isolate.busy = Date.now() - watch.ping.sentAt > BUSY_AFTER_MS;
+      if (isExceeded(isolate, isolate.cpuMs - watch.ping.cpuMs)) isolate.kill('exceededCpu');
+    } else if (watch.unseenMs >= SUSPECT_CPU_MS) this.#ping(watch);
   }
 
   #ping(watch: Watch): void {
+    watch.unseenMs = 0;
     watch.ping = { sentAt: Date.now(), cpuMs: watch.isolate.cpuMs };
     // Looked at closely until it answers.
     const end = () => {
@@ -84,4 +92,13 @@ export class Watchdog {
       if (!watch.isolate.ended) log('debug', 'a ping failed', { isolate: watch.isolate.ref.id, error: reason(error) });
     });
   }
+}
+
+/** Whether the CPU burnt while a ping waited is more than turns within the limit can burn. */
+function isExceeded(isolate: Isolate, burntMs: number): boolean {
+  const { cpuMs } = isolate.version.limits;
+  if (burntMs <= cpuMs + MIN_ALLOWANCE_MS) return false;
+  const connections = (openFiles(isolate.pid) ?? 0) - isolate.filesAtStart;
+  const allowanceMs = Math.max(MIN_ALLOWANCE_MS, Math.min(MAX_ALLOWANCE_MS, cpuMs * connections));
+  return burntMs > cpuMs + allowanceMs;
 }

@@ -4,11 +4,12 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { log, reason } from '../../model/log.ts';
-import { giveDirectory, type Sandbox, sandboxCommand, uidOf } from './sandbox.ts';
+import { makeDirectory } from './directory.ts';
+import { type Sandbox, sandboxCommand, uidOf } from './sandbox.ts';
 
 const SERVE = ['serve', '--experimental', '--binary', '--control-fd=3', '-'];
 /** A taken zygote is replaced when its own start is over, not beside it. */
@@ -18,8 +19,10 @@ const RETRY_MS = 1_000;
 
 export interface Zygote {
   id: string;
-  /** The process's own directory: its working directory, and where its sockets are. */
+  /** The process's working directory (`directory.ts`). */
   directory: string;
+  /** Its own uid; null if it has the supervisor's. */
+  uid: number | null;
   process: ChildProcess;
   /** Host pid of workerd itself; known at the latest when it listens. */
   workerdPid(): number;
@@ -48,6 +51,7 @@ export class Zygotes {
 
   /** A process that waits for its configuration. */
   async take(): Promise<Zygote> {
+    if (this.#closed) throw new Error('this machine is shutting down');
     const zygote = this.#ready.shift();
     if (zygote && zygote.process.exitCode === null && zygote.process.signalCode === null) {
       // The next one is started when this one is through with its start.
@@ -108,8 +112,7 @@ export class Zygotes {
     const id = `i${index}`;
     const uid = uidOf(index);
     const directory = join(this.#runDir, 'i', id);
-    await mkdir(directory, { recursive: true, mode: 0o770 });
-    await giveDirectory(directory, uid);
+    await makeDirectory(directory, uid);
     const { command, args, infoFd } = sandboxCommand(this.#sandbox.level, directory, uid, serve);
     const child = spawn(command, args, {
       // Signals of the terminal are for the supervisor.
@@ -131,15 +134,21 @@ export class Zygotes {
       child.once('spawn', resolve);
       child.once('error', reject);
     });
-    return { id, directory, process: child, workerdPid: () => youngest(told || child.pid!) };
+    return { id, directory, uid, process: child, workerdPid: () => youngest(told || child.pid!) };
   }
 }
 
 /** Follows only children from `pid` (unshare and the like) down to the last one. */
 function youngest(pid: number): number {
   for (;;) {
-    // Threads are no children: workerd has none.
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+    let children: string[];
+    try {
+      // Threads are no children: workerd has none.
+      children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+    } catch {
+      // Gone in this moment: its end is told by 'exit'.
+      return pid;
+    }
     if (children.length !== 1) return pid;
     pid = Number(children[0]);
   }

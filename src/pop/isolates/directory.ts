@@ -1,0 +1,46 @@
+/**
+ * The directory of an isolate process, its working directory; bubblewrap shows it as /s. Two owners, who must not trust each other:
+ *
+ *   <runDir>/i/<id>/      the supervisor's: sockets that the data process opens there, egress.sock, cache.sock, tail.sock, assets.sock,
+ *                         svc-<n>.sock. The process may connect, not write.
+ *   <runDir>/i/<id>/own/  the process's, until it listens: m.sock (HTTP), p.sock (system Worker), r-<n>.sock (entrypoints for others),
+ *                         i.sock (inspection).
+ *
+ * A process that broke out of the runtime could otherwise put links there that lead the supervisor's uid (data process: chmod, edge:
+ * connect) to files and sockets of the machine. Where all have one uid only bubblewrap keeps it from the upper directory, and `own` stays
+ * its own: a uid for each needs root.
+ */
+import { chmodSync, chownSync, lstatSync } from 'node:fs';
+import { chmod, chown, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Name of the part that the process may write to. */
+export const OWN = 'own';
+
+/** Makes it, anew: throws if it is there already. `uid`: of the process, also its gid; null if it has the supervisor's. */
+export async function makeDirectory(directory: string, uid: number | null): Promise<void> {
+  const own = join(directory, OWN);
+  await mkdir(directory, { mode: 0o700 });
+  await mkdir(own, { mode: 0o700 });
+  if (uid === null) return;
+  await chown(own, uid, uid);
+  await chown(directory, process.getuid!(), uid);
+  await chmod(directory, 0o710);
+}
+
+/**
+ * Takes `own` from a process that listens, and checks that `files` in it are sockets that the process made. Throws if one is not. What
+ * is there afterwards the process cannot change (if it has a uid of its own).
+ */
+export function sealDirectory(directory: string, uid: number | null, files: string[]): void {
+  const own = join(directory, OWN);
+  if (uid !== null) {
+    chownSync(own, process.getuid!(), uid);
+    chmodSync(own, 0o710);
+  }
+  for (const file of files) {
+    const found = lstatSync(join(own, file));
+    if (!found.isSocket() || found.uid !== (uid ?? process.getuid!()))
+      throw new Error(`${file} is not a socket of its process`);
+  }
+}
