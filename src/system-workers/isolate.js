@@ -1,9 +1,8 @@
-// Runs beside the user's Worker in its process, on a socket that only the supervisor reaches: answers the watchdog's ping and
-// delivers events that do not come over HTTP.
+// Runs beside a Worker that has handlers of events which do not come over HTTP, on a socket that only the supervisor reaches, and
+// delivers those events.
 export default {
   async fetch(request, env) {
     const { pathname } = new URL(request.url);
-    if (pathname === '/ping') return new Response('pong');
     if (pathname === '/scheduled') {
       const { cron, scheduledTime } = await request.json();
       const { outcome } = await env.USER.scheduled({ cron, scheduledTime: new Date(scheduledTime) });

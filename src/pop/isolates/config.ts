@@ -21,7 +21,7 @@ export const CF_HEADER = 'selvedge-cf';
 export const PROTO_HEADER = 'selvedge-proto';
 const RPC_HOST = 'selvedge-rpc';
 /** Raised when the form of the configuration changes, so that cached ones are made anew. */
-export const CONFIG_FORMAT = 2;
+export const CONFIG_FORMAT = 3;
 const COMPILE_TIMEOUT_MS = 30_000;
 const MAX_COMPILED_BYTES = 256 * 1024 * 1024;
 
@@ -57,9 +57,15 @@ export function rpcSockets(entrypoints: string[]): Record<string, string> {
   return Object.fromEntries(names.map((name, index) => [name, `r-${index}.sock`]));
 }
 
+/** Events that do not come over HTTP need the system Worker; others are spared its start-up time and memory. */
+export function hasSystemWorker(version: Version): boolean {
+  // Of scripts in the service-worker format the handlers are only guessed.
+  return version.format === 'service-worker' || version.handlers.includes('scheduled');
+}
+
 /** Names a compiled configuration: all that goes into it. */
 export function configName(version: Version, variant: Variant): string {
-  const facts = JSON.stringify([CONFIG_FORMAT, version.id, version.limits, variant, workerdPath()]);
+  const facts = JSON.stringify([CONFIG_FORMAT, version.id, version.limits, version.handlers, variant, workerdPath()]);
   return createHash('sha256').update(facts).digest('hex');
 }
 
@@ -140,7 +146,7 @@ async function configText(version: Version, variant: Variant, vault: Vault): Pro
     );
   }
   // A strict process knows no experimental features, which the system Worker needs.
-  if (!variant.strict) {
+  if (!variant.strict && hasSystemWorker(version)) {
     services.push(
       worker('system', {
         modules: list([esModule('isolate.js', await systemWorker('isolate.js'))]),

@@ -15,7 +15,7 @@ import type { Attach, InspectResult } from '../../model/messages.ts';
 import type { Settings } from '../../model/settings.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
-import { compileConfig, rpcSockets, StartError, serviceLinks, type Variant } from './config.ts';
+import { compileConfig, hasSystemWorker, rpcSockets, StartError, serviceLinks, type Variant } from './config.ts';
 import { ConfigCache } from './config-cache.ts';
 import { OWN, sealDirectory } from './directory.ts';
 import { Isolate } from './isolate.ts';
@@ -112,7 +112,8 @@ export class IsolateHost {
       const { exitCode, signalCode } = zygote.process;
       if (exitCode !== null || signalCode !== null) throw new StartError('The process ended right after its start.');
       if (this.#closed) throw new Error('this machine is shutting down');
-      const sockets = ['m.sock', 'p.sock', ...Object.values(rpcSockets(spec.entrypoints))];
+      const system = hasSystemWorker(version) ? ['p.sock'] : [];
+      const sockets = ['m.sock', ...system, ...Object.values(rpcSockets(spec.entrypoints))];
       sealDirectory(zygote.directory, zygote.uid, sockets);
       const isolate = new Isolate(zygote, version, variant, output);
       this.#isolates.add(isolate);

@@ -75,6 +75,14 @@ describe('the inspection of a script', () => {
     assert.match(result.message, /no_such_flag/);
   });
 
+  for (const name of ["it's.js", 'a$&$`.js', 'a"b.js', 'a\u2028throw 1.js', 'a b.js', 'dir/USER_MODULE.js']) {
+    it(`takes a main module named ${JSON.stringify(name)}`, async () => {
+      const result = await inspect({ [name]: 'export default { fetch() {} }' });
+      assert.ok(result.ok, JSON.stringify(result));
+      assert.deepEqual(result.handlers, ['fetch']);
+    });
+  }
+
   it('refuses Python by name', async () => {
     const version = await bench.version({ 'index.js': '' });
     version.modules[0]!.type = 'python';

@@ -8,11 +8,12 @@
 import type { ChildProcess } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { Version } from '../../model/documents.ts';
 import type { IsolateRef, Verdict } from '../../model/messages.ts';
-import { rpcSockets, type Variant } from './config.ts';
+import { hasSystemWorker, rpcSockets, type Variant } from './config.ts';
 import { OWN } from './directory.ts';
 import { cpuMs, openFiles, privateBytes } from './process-stats.ts';
 import type { Zygote } from './zygotes.ts';
@@ -85,13 +86,25 @@ export class Isolate extends EventEmitter<IsolateEvents> {
     return waited.then(([verdict]) => verdict as Verdict).catch(() => this.#verdict ?? 'unknown');
   }
 
-  /** Asks the system Worker in the process; resolves when it has answered. */
-  async ping(timeoutMs: number): Promise<void> {
-    await this.#ask('GET', '/ping', '', timeoutMs);
+  /**
+   * Resolves when the process's event loop turns: a line that is no HTTP is answered with 400 by workerd itself, on the Worker's socket,
+   * without running anything of the Worker.
+   */
+  ping(timeoutMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const socket = connect(this.ref.main);
+      socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`no answer to a ping within ${timeoutMs} ms`)));
+      socket.once('data', () => resolve());
+      // After an answer these come too late to matter.
+      socket.on('data', () => socket.destroy()).on('error', reject);
+      socket.on('close', () => reject(new Error('the process closed the connection')));
+      socket.write('PING\r\n\r\n');
+    });
   }
 
   /** Runs scheduled() of the Worker and tells how it ended: 'ok' or 'exception'. */
   async scheduled(cron: string, scheduledTime: number): Promise<{ outcome: string }> {
+    if (!hasSystemWorker(this.version)) throw new Error(`the Worker ${this.version.script} has no scheduled() handler`);
     const answer = await this.#ask('POST', '/scheduled', JSON.stringify({ cron, scheduledTime }), SCHEDULED_TIMEOUT_MS);
     return JSON.parse(answer) as { outcome: string };
   }

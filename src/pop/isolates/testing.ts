@@ -1,11 +1,12 @@
 /** For tests of this folder: a real host in a temporary directory, and versions from source text. */
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { Binding, ModuleType, Version } from '../../model/documents.ts';
+import type { Attach } from '../../model/messages.ts';
 import type { Settings } from '../../model/settings.ts';
 import { openFileBlobs } from '../../state/file-blobs.ts';
 import { openVault } from '../../state/vault.ts';
@@ -13,6 +14,7 @@ import { createIsolateHost, type IsolateHost } from './host.ts';
 
 export interface Bench {
   host: IsolateHost;
+  runDir: string;
   cacheDir: string;
   usage: Map<string, number>;
   seal(text: string): string;
@@ -21,8 +23,12 @@ export interface Bench {
   close(): Promise<void>;
 }
 
-export async function openBench(options: { zygotes?: number; sandbox?: Settings['sandbox'] } = {}): Promise<Bench> {
+export async function openBench(
+  options: { zygotes?: number; sandbox?: Settings['sandbox']; attach?: (attach: Attach) => Promise<void> } = {},
+): Promise<Bench> {
   const directory = await mkdtemp(join(tmpdir(), 'sv-'));
+  // As `selvedge up` makes it: processes with a uid of their own pass through.
+  await chmod(directory, 0o711);
   const blobs = await openFileBlobs(join(directory, 'blobs'));
   const vault = openVault(join(directory, 'key'));
   const usage = new Map<string, number>();
@@ -34,12 +40,13 @@ export async function openBench(options: { zygotes?: number; sandbox?: Settings[
     vault,
     zygotes: options.zygotes ?? 1,
     sandbox: options.sandbox ?? 'auto',
-    attach: async () => undefined,
+    attach: options.attach ?? (async () => undefined),
     detach: async () => undefined,
     onUsage: (version, ms) => usage.set(version.script, (usage.get(version.script) ?? 0) + ms),
   });
   return {
     host,
+    runDir: directory,
     cacheDir,
     usage,
     seal: (secret) => vault.seal(secret),

@@ -98,7 +98,8 @@ export class Watchdog {
 function isExceeded(isolate: Isolate, burntMs: number): boolean {
   const { cpuMs } = isolate.version.limits;
   if (burntMs <= cpuMs + MIN_ALLOWANCE_MS) return false;
-  const connections = (openFiles(isolate.pid) ?? 0) - isolate.filesAtStart;
-  const allowanceMs = Math.max(MIN_ALLOWANCE_MS, Math.min(MAX_ALLOWANCE_MS, cpuMs * connections));
+  // One of them is the turn's own.
+  const others = (openFiles(isolate.pid) ?? 0) - isolate.filesAtStart - 1;
+  const allowanceMs = Math.max(MIN_ALLOWANCE_MS, Math.min(MAX_ALLOWANCE_MS, cpuMs * others));
   return burntMs > cpuMs + allowanceMs;
 }
