@@ -10,6 +10,7 @@ import { row as deploy } from './rows/deploy.ts';
 import { row as hello } from './rows/hello.ts';
 import { row as memory } from './rows/memory.ts';
 import { row as neighbour } from './rows/neighbour.ts';
+import { row as replacement } from './rows/replacement.ts';
 import { row as switchOver } from './rows/switch-over.ts';
 import { row as wranglerDev } from './rows/wrangler-dev.ts';
 
@@ -21,6 +22,7 @@ const ROWS: Record<string, Row> = {
   'switch-over': switchOver,
   memory,
   neighbour,
+  replacement,
 };
 
 const asked = process.argv.slice(2);

@@ -214,23 +214,28 @@ describe('into a process', () => {
         const body = new TextEncoder().encode('Internal Server Error');
         return new Response(pathname === '/null' ? null : body, { status: 500, headers: { connection: 'close' } }) } }`,
     );
-    const headers = async (path: string) =>
-      (await raw(isolate.ref.main, path)).split('\r\n\r\n')[0]!.split('\r\n').sort();
-    assert.deepEqual(await headers('/throw'), [
-      'Connection: close',
+    const head = async (start: string, more = '') =>
+      (await raw(isolate.ref.main, `${start} HTTP/1.1\r\nHost: x\r\n${more}\r\n`))
+        .split('\r\n\r\n')[0]!
+        .split('\r\n')
+        .slice(1);
+    assert.deepEqual(await head('GET /throw'), ['Connection: close', 'Content-Length: 21']);
+    assert.deepEqual(await head('GET /null'), ['Content-Length: 0']);
+    assert.deepEqual(await head('GET /body'), ['Content-Length: 21']);
+    // A body that nobody read: the connection cannot be used again, and only the order tells the two apart.
+    assert.deepEqual(await head('POST /body', 'Content-Length: 100000\r\n'), [
       'Content-Length: 21',
-      'HTTP/1.1 500 Internal Server Error',
+      'Connection: close',
     ]);
-    for (const path of ['/null', '/body']) assert.ok(!(await headers(path)).includes('Connection: close'), path);
     await isolate.stop(1_000);
   });
 });
 
-/** The first bytes of an answer as they came, until its head and length are there. */
-function raw(socketPath: string, path: string): Promise<string> {
+/** The first bytes of the answer to `head`, as they came. */
+function raw(socketPath: string, head: string): Promise<string> {
   return new Promise((resolve, reject) => {
     let answer = '';
-    const socket = connect(socketPath, () => socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`));
+    const socket = connect(socketPath, () => socket.write(head));
     socket.on('error', reject).on('data', (bytes) => {
       answer += bytes.toString('latin1');
       if (answer.includes('\r\n\r\n')) socket.destroy();

@@ -240,7 +240,7 @@ describe('a limit', () => {
       { limits: { cpuMs: 50, memoryMb: 128, subrequests: 50 } },
     );
     const isolates = await Promise.all(
-      Array.from({ length: 6 }, () => host.start({ version, tailed: false, entrypoints: [] })),
+      Array.from({ length: 12 }, () => host.start({ version, tailed: false, entrypoints: [] })),
     );
     const verdicts = isolates.map(async (isolate, index) => {
       isolate.active = true;

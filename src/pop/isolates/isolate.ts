@@ -1,9 +1,11 @@
 /**
  * One isolate process from the moment it got its configuration: its sockets, its end and why it ended.
  *
- * Facts of workerd that others rely on: a Worker that throws answers with a bare 500 (`Connection: close`, a length, no other header),
- * which no Worker can send itself, because its own `connection` header is dropped; SIGTERM finishes open requests but cancels
- * `waitUntil`; a heap limit ends the process with exit code 1 and a message on standard error.
+ * Facts of workerd that others rely on: a Worker that throws, or whose promise cannot settle any more, answers with a bare 500:
+ * `Connection: close`, then `Content-Length: 21`, no other header. A Worker's own `connection` header is dropped. Where a request's body
+ * was not read, or asked for `Connection: close`, workerd adds it to the Worker's own answer too, but behind the length. Only while the
+ * process drains (SIGTERM) a Worker's own 500 of 21 bytes without a content type looks the same. SIGTERM finishes open requests but
+ * cancels `waitUntil`; a heap limit ends the process with exit code 1 and a message on standard error.
  */
 import type { ChildProcess } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
