@@ -76,6 +76,8 @@ describe('responses of an isolate process', () => {
     assert.equal(parse(thrown).text, UNCAUGHT);
     const made = 'HTTP/1.1 500 Internal Server Error\r\nContent-Length: 21\r\n\r\nInternal Server Error';
     assert.notEqual(parse(made).text, UNCAUGHT);
+    const bodyNotRead = 'HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
+    assert.notEqual(parse(bodyNotRead).text, UNCAUGHT);
   });
 
   for (const [what, wire] of [

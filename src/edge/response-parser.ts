@@ -203,9 +203,13 @@ export class ResponseParser {
   }
 }
 
+/** Length of workerd's body "Internal Server Error". */
+const UNCAUGHT_BYTES = 21;
+
 /**
- * Status text of a response that workerd made because the Worker threw: a bare 500 with `Connection: close`, a length and no other
- * header. A Worker cannot send that itself: its own `connection` header is dropped by workerd.
+ * Status text of a response that workerd made because the Worker threw: a bare 500 with `Connection: close`, then a length of 21, and no
+ * other header. A Worker cannot send that itself: its own `connection` header is dropped, and where workerd adds one to a Worker's answer
+ * (the request's body was not read) it stands behind the length.
  */
 const UNCAUGHT_BODY_BYTES = 'Internal Server Error'.length;
 export const UNCAUGHT = 'uncaught exception';
