@@ -151,7 +151,8 @@ export class ResponseParser {
       headers.push(name, value);
     }
     if (chunked && length >= 0) throw new BadResponse('both Content-Length and Transfer-Encoding');
-    const bare = this.#close && status === 500 && headers.length === 2 && length === UNCAUGHT_BODY_BYTES;
+    const bare =
+      status === 500 && lines.length === 3 && length === UNCAUGHT_BODY_BYTES && lines[1] === 'Connection: close';
     this.#events.onHead(status, bare ? UNCAUGHT : start.slice(13), headers);
     if (this.#noBody || status === 204 || status === 304 || length === 0) this.#finish();
     else if (chunked) this.#mode = 'chunk-size';
@@ -202,9 +203,6 @@ export class ResponseParser {
     this.#events.onEnd(!this.#close);
   }
 }
-
-/** Length of workerd's body "Internal Server Error". */
-const UNCAUGHT_BYTES = 21;
 
 /**
  * Status text of a response that workerd made because the Worker threw: a bare 500 with `Connection: close`, then a length of 21, and no
