@@ -4,6 +4,7 @@
  * those that stood before the ping: of other connections, each within the limit. A turn over `limits.cpuMs` ends it; a request that burns
  * more in many short turns is not seen here. Memory: what the process holds for itself. Both from the kernel's accounting (proc(5)).
  */
+import { setPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { log, reason } from '../../model/log.ts';
 import type { Isolate } from './isolate.ts';
@@ -20,6 +21,8 @@ const SUSPECT_CPU_MS = 30;
  */
 const MIN_ALLOWANCE_MS = 100;
 const MAX_ALLOWANCE_MS = 2_000;
+/** Niceness (setpriority(2)) of a process that is stuck: a tenth of a usual one's weight. */
+const STUCK_NICE = 10;
 const BUSY_AFTER_MS = 100;
 /** A ping that is not answered stays open until the limit decides; this bounds it for limits of minutes. */
 const PING_TIMEOUT_MS = 600_000;
@@ -74,7 +77,10 @@ export class Watchdog {
       return;
     }
     if (watch.ping) {
-      isolate.busy = Date.now() - watch.ping.sentAt > BUSY_AFTER_MS;
+      if (!isolate.busy && Date.now() - watch.ping.sentAt > BUSY_AFTER_MS) {
+        isolate.busy = true;
+        setNice(isolate, STUCK_NICE);
+      }
       if (isExceeded(isolate, isolate.cpuMs - watch.ping.cpuMs)) isolate.kill('exceededCpu');
     } else if (watch.unseenMs >= SUSPECT_CPU_MS) this.#ping(watch);
   }
@@ -85,12 +91,26 @@ export class Watchdog {
     // Looked at closely until it answers.
     const end = () => {
       watch.ping = null;
+      if (!watch.isolate.busy) return;
       watch.isolate.busy = false;
+      setNice(watch.isolate, 0);
     };
     watch.isolate.ping(PING_TIMEOUT_MS).then(end, (error: unknown) => {
       end();
       if (!watch.isolate.ended) log('debug', 'a ping failed', { isolate: watch.isolate.ref.id, error: reason(error) });
     });
+  }
+}
+
+/**
+ * A process that does not answer gets the processor only when others do not want it. Whoever is not root cannot take that back: then it
+ * stays behind the others.
+ */
+function setNice(isolate: Isolate, nice: number): void {
+  try {
+    setPriority(isolate.pid, nice);
+  } catch (error) {
+    log('debug', 'the priority of a process stays as it is', { isolate: isolate.ref.id, error: reason(error) });
   }
 }
 
