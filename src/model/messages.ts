@@ -118,12 +118,31 @@ export interface PopStatus {
   isolates: IsolateStatus[];
 }
 
+/** What one edge process answered for one version since its last report. */
+export interface VersionTraffic {
+  versionId: string;
+  accountId: string;
+  script: string;
+  requests: number;
+  /** Of these: exceptions, exceeded limits, and answers of 500 and above. */
+  errors: number;
+  /** Bodies from and to eyeballs. */
+  bytesIn: number;
+  bytesOut: number;
+  /** Sum of the requests' durations, first byte of the request to last byte of the answer. */
+  durationMs: number;
+  /** Time to the answer's head, as in `model/histogram.ts`. */
+  latency: number[];
+}
+
 /** Publications: subject -> message. */
 export interface Publications {
   'local.docs': { changes: EdgeChange[] };
   'local.isolates': IsolateSet;
   /** Every 200 ms if something changed: per isolate process, requests open now and started since the last report. */
   'local.load': { from: string; isolates: Record<string, { open: number; started: number }> };
+  /** Every second if something was answered: deltas, for metering, metrics and the comparison of versions. */
+  'local.traffic': { from: string; versions: VersionTraffic[] };
   /** `from` has no request left on a process that is no longer in its set. */
   'local.released': { from: string; isolate: string };
 }
