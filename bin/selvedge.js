@@ -10,6 +10,11 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const pinned = join(root, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node');
 const flag = '--disable-warning=ExperimentalWarning';
 
+// Sockets that systemd opened are for the process that it started: LISTEN_PID (sd_listen_fds(3)).
+if (Number(process.env.LISTEN_PID) === process.pid) delete process.env.LISTEN_PID;
+else if (process.env.LISTEN_PID) delete process.env.LISTEN_FDS;
+const activated = Array.from({ length: Number(process.env.LISTEN_FDS ?? 0) }, (_, index) => 3 + index);
+
 if (Number(process.versions.node.split('.')[0]) >= NEEDED && process.execArgv.includes(flag)) {
   await import(join(root, 'src/cli/main.ts'));
 } else {
@@ -20,7 +25,9 @@ if (Number(process.versions.node.split('.')[0]) >= NEEDED && process.execArgv.in
     );
     process.exit(1);
   }
-  const child = spawn(node, [flag, fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' });
+  const child = spawn(node, [flag, fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
+    stdio: ['inherit', 'inherit', 'inherit', ...activated],
+  });
   // A terminal's Ctrl-C reaches the child by itself too: it takes two signals within a moment for one.
   const passedOn = ['SIGINT', 'SIGTERM', 'SIGHUP'];
   for (const signal of passedOn) process.on(signal, () => child.kill(signal));

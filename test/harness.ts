@@ -57,6 +57,8 @@ export interface Edge {
   workersDomain: string;
   dataDir: string;
   pid: number;
+  /** Path of the configuration, if there is one. */
+  configFile: string;
   /** All that `selvedge up` printed. */
   output(): string;
   /** Host of a Worker below the workers domain. */
@@ -90,13 +92,18 @@ export interface WranglerOptions {
   env?: Record<string, string>;
 }
 
-/** Starts a Selvedge on free ports. `dataDir`: an existing one is used again and left in place. */
+/** Starts a Selvedge on free ports. `dataDir`: an existing one is used again and left in place. `config`: its configuration file. */
 export async function startEdge(
-  options: { args?: string[]; dataDir?: string; env?: Record<string, string> } = {},
+  options: { args?: string[]; dataDir?: string; env?: Record<string, string>; config?: Record<string, unknown> } = {},
 ): Promise<Edge> {
   const scratch = await mkdtemp(join(tmpdir(), 'selvedge-test-'));
   const dataDir = options.dataDir ?? join(scratch, 'data');
   const ports = ['--http', '0', '--https', '0', '--api', '0'];
+  const configFile = join(scratch, 'selvedge.jsonc');
+  if (options.config) {
+    await writeFile(configFile, JSON.stringify(options.config));
+    ports.push('--config', configFile);
+  }
   const child = spawn(
     process.execPath,
     [join(ROOT, 'bin/selvedge.js'), 'up', '--data', dataDir, ...ports, ...(options.args ?? [])],
@@ -132,6 +139,7 @@ export async function startEdge(
     workersDomain: running.workersDomain,
     dataDir,
     pid: running.pid,
+    configFile,
     output: () => output,
     host: (script) => `${script}.${running.subdomain}.${running.workersDomain}`,
     request: (host, path = '/', init = {}) => overHttp1(httpRequest, { port: running.http }, host, path, init),

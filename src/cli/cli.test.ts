@@ -79,7 +79,7 @@ describe('selvedge, before anything runs', () => {
       '0',
     ]);
     other.close();
-    refused(ended, new RegExp(`port ${port} is in use by another program: .*--https`));
+    refused(ended, new RegExp(`:${port} is in use by another program: .*--https`));
   });
 
   it('up refuses one port for two things', async () => {
@@ -94,7 +94,7 @@ describe('selvedge, before anything runs', () => {
       '--api',
       '48123',
     ]);
-    refused(ended, /port 48123 is given to both --https and --api/);
+    refused(ended, /127.0.0.1:48123 is given to both --https and --api/);
   });
 
   it('up refuses a damaged ledger and leaves it alone', async () => {

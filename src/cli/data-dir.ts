@@ -9,9 +9,13 @@ import { openSqliteLedger, type SqliteLedger } from '../state/sqlite-ledger.ts';
 export interface Running {
   pid: number;
   runDir: string;
+  /** Address and ports at which this machine reaches its own edge. */
   listen: string;
   http: number;
   https: number;
+  /** Sockets of the edge, as configured. */
+  listeners: string[];
+  apiListen: string;
   api: number;
   workersDomain: string;
   accountId: string;

@@ -36,7 +36,7 @@ export async function install(settings: Settings): Promise<Installation> {
     const token = valid
       ? null
       : (await createToken(ledger, { accountId: account.id, name: 'wrangler.env', expiresOn: null })).value;
-    const wranglerEnv = `export CLOUDFLARE_API_BASE_URL="http://${urlHost(settings.listen)}:${settings.apiPort}/client/v4"
+    const wranglerEnv = `export CLOUDFLARE_API_BASE_URL="http://${urlHost(settings.apiListen)}:${settings.apiPort}/client/v4"
 export CLOUDFLARE_ACCOUNT_ID="${account.id}"
 export CLOUDFLARE_API_TOKEN="${token ?? kept}"
 export WRANGLER_SEND_METRICS="false"

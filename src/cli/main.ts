@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { accountCommand } from './account.ts';
 import { caCommand } from './ca.ts';
+import { configCommand } from './config.ts';
 import { doctorCommand } from './doctor.ts';
 import { statusCommand } from './status.ts';
 import { tokenCommand } from './token.ts';
@@ -29,6 +30,7 @@ Examples:
 for (const command of [
   upCommand(),
   statusCommand(),
+  configCommand(),
   doctorCommand(),
   accountCommand(),
   tokenCommand(),

@@ -28,6 +28,11 @@ export function address(text: string): string {
   return text;
 }
 
+/** Collects addresses of a repeatable option. */
+export function addresses(text: string, before: string[] = []): string[] {
+  return [...before, address(text)];
+}
+
 /** RFC 1123 labels, lower case. It must leave room for <version>-<worker>.<subdomain>. before it. */
 export function domain(text: string): string {
   const name = text.toLowerCase();

@@ -17,7 +17,7 @@ export function statusCommand(): Command {
       const dataDir = existingDataDir(data);
       const running = requireRunning(dataDir);
       const token = readWranglerEnv(dataDir).CLOUDFLARE_API_TOKEN ?? '';
-      const url = `http://${urlHost(running.listen)}:${running.api}/selvedge/status`;
+      const url = `http://${urlHost(running.apiListen)}:${running.api}/selvedge/status`;
       const response = await fetch(url, {
         headers: { authorization: `Bearer ${token}` },
         signal: AbortSignal.timeout(TIMEOUT_MS),

@@ -3,7 +3,7 @@
 /** One Ctrl-C comes several times: from the terminal, and passed on by npm and by the process before this one. */
 const SAME_SIGNAL_MS = 500;
 
-/** Resolves at the first SIGINT, SIGTERM or SIGHUP; calls `force` at the next one that is another press of the key. */
+/** Resolves at the first SIGINT or SIGTERM; calls `force` at the next one that is another press of the key. */
 export function stopSignal(force: () => void): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let firstAt: number | null = null;
@@ -13,6 +13,6 @@ export function stopSignal(force: () => void): Promise<NodeJS.Signals> {
         resolve(signal);
       } else if (performance.now() - firstAt > SAME_SIGNAL_MS) force();
     };
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal);
   });
 }

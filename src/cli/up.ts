@@ -1,108 +1,86 @@
 /** `selvedge up`: core and PoP on this machine. Sets everything up at the first start, prints where it is, and runs until SIGTERM. */
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { availableParallelism, tmpdir, totalmem } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
 import { Command, Option } from 'commander';
+import { listenSpecs, toSettings } from '../config/settings.ts';
 import { layout } from '../model/layout.ts';
-import { DEFAULT_PLAN } from '../model/limits.ts';
 import { log, reason } from '../model/log.ts';
 import type { Settings } from '../model/settings.ts';
-import { startPop } from '../pop/supervisor.ts';
+import { openSockets } from '../pop/sockets.ts';
+import { type Pop, startPop } from '../pop/supervisor.ts';
 import { lockDataDir } from '../state/lock.ts';
 import { writePrivate } from '../state/private-file.ts';
-import { dataOption, type Running, urlHost } from './data-dir.ts';
+import { type Running, urlHost } from './data-dir.ts';
 import { type Installation, install } from './install.ts';
-import { address, cidrs, coloCode, domain, megabytes, port, processes, spares } from './options.ts';
-import { choosePorts } from './ports.ts';
+import { address, addresses, cidrs, coloCode, domain, megabytes, port, processes, spares } from './options.ts';
+import { ownWay, withOwnWay } from './own-way.ts';
+import { chooseApiPort } from './ports.ts';
 import { stopSignal } from './stop-signal.ts';
 import { print } from './table.ts';
+import { configOf, type UpOptions } from './up-config.ts';
 
 /** What takes longer is announced, and again. */
 const SLOW_MS = 2_000;
 
-interface Options {
-  data: string;
-  listen: string;
-  http: number;
-  https: number;
-  api: number;
-  workersDomain: string;
-  colo: string;
-  edges: number;
-  allowEgress: string[];
-  isolateMemory: number;
-  maxInstances: number;
-  zygotes: number;
-  sandbox: Settings['sandbox'];
-}
-
 export function upCommand(): Command {
   return new Command('up')
     .description('run the edge on this machine: control API, edge and Workers, data in one directory')
-    .addOption(dataOption())
-    .option('--listen <addr>', 'address to bind', address, '127.0.0.1')
-    .option('--http <port>', 'port for HTTP; 0 chooses one', port, 8080)
-    .option('--https <port>', 'port for HTTPS', port, 8443)
-    .option('--api <port>', 'port for the control API', port, 4400)
-    .option('--workers-domain <name>', 'Workers are at <worker>.<subdomain>.<name>', domain, 'workers.localhost')
-    .option('--colo <code>', 'code of this point of presence', coloCode, 'dev')
-    .option('--edges <n>', 'edge processes', processes, availableParallelism())
-    .option('--allow-egress <cidr...>', 'private networks that Workers may fetch', cidrs, [])
+    .option('--config <file>', 'configuration (JSON with comments); options given here go before it')
+    .option('--data <dir>', 'data directory (default: .selvedge; or SELVEDGE_DATA)')
+    .option('--listen <addr...>', 'addresses of the edge (default: 127.0.0.1)', addresses)
+    .option('--http <port>', 'port for HTTP; 0 chooses one (default: 8080)', port)
+    .option('--https <port>', 'port for HTTPS (default: 8443)', port)
+    .option('--api-listen <addr>', 'address of the control API (default: 127.0.0.1)', address)
+    .option('--api <port>', 'port of the control API (default: 4400)', port)
     .option(
-      '--isolate-memory <mb>',
-      'memory for all Workers together',
-      megabytes,
-      Math.floor(totalmem() / 2 / 1024 ** 2),
+      '--workers-domain <name>',
+      'Workers are at <worker>.<subdomain>.<name> (default: workers.localhost)',
+      domain,
     )
-    .option('--max-instances <n>', 'processes of one Worker version under load', processes, availableParallelism())
-    .addOption(new Option('--zygotes <n>', 'runtimes kept started').argParser(spares).default(2))
+    .option('--colo <code>', 'code of this point of presence (default: dev)', coloCode)
+    .option('--edges <n>', 'edge processes (default: cores)', processes)
+    .option('--allow-egress <cidr...>', 'private networks that Workers may fetch', cidrs)
+    .option('--isolate-memory <mb>', 'memory for all Workers together (default: half of the machine)', megabytes)
+    .option('--max-instances <n>', 'processes of one Worker version under load (default: cores)', processes)
+    .option('--zygotes <n>', 'runtimes kept started (default: 2)', spares)
     .addOption(
-      new Option('--sandbox <level>', 'sandbox of Workers; refuses to start with less')
-        .choices(['auto', 'bubblewrap', 'namespaces', 'plain'])
-        .default('auto'),
+      new Option('--sandbox <level>', 'sandbox of Workers; refuses to start with less (default: auto)').choices([
+        'auto',
+        'bubblewrap',
+        'namespaces',
+        'plain',
+      ]),
     )
     .addHelpText(
       'after',
       `
 Examples:
   selvedge up
+  selvedge up --config /etc/selvedge/selvedge.jsonc
   selvedge up --data /var/lib/selvedge --listen 0.0.0.0 --workers-domain workers.example.com
-  selvedge up --http 0 --https 0 --api 0        any free ports`,
+  selvedge up --http 0 --https 0 --api 0        any free ports
+
+SIGHUP reads the configuration anew: limits, tls, trusted_proxies, logs and traces without dropping a request; the rest at the next start.`,
     )
-    .action((options: Options) => up(options));
+    .action((options: UpOptions) => up(options));
 }
 
-async function up(options: Options): Promise<void> {
-  const dataDir = resolve(options.data);
+async function up(options: UpOptions): Promise<void> {
+  const config = configOf(options);
+  const dataDir = config.data;
   const paths = layout(dataDir);
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const lock = lockDataDir(paths.lock);
   clearPredecessor(paths.running);
-  const ports = await choosePorts(options.listen, {
-    '--http': options.http,
-    '--https': options.https,
-    '--api': options.api,
-  });
+  const sockets = await openSockets(withOwnWay(listenSpecs(config)), config.workers.edges);
+  const apiPort = await chooseApiPort(config);
   const runDir = mkdtempSync(join(tmpdir(), 'selvedge-'));
   chmodSync(runDir, 0o711);
-  const settings: Settings = {
-    dataDir,
-    runDir,
-    listen: options.listen,
-    httpPort: ports['--http'],
-    httpsPort: ports['--https'],
-    apiPort: ports['--api'],
-    workersDomain: options.workersDomain,
-    colo: options.colo,
-    edges: options.edges,
-    plan: DEFAULT_PLAN,
-    egressAllow: options.allowEgress,
-    isolateMemoryMb: options.isolateMemory,
-    maxInstances: options.maxInstances,
-    zygotes: options.zygotes,
-    sandbox: options.sandbox,
-  };
+  const opened = { runDir, ...ownWay(sockets), ...apiPort };
+  const settings = toSettings(config, opened);
   const cleanUp = () => {
+    sockets.close();
     rmSync(runDir, { recursive: true, force: true });
     rmSync(paths.running, { force: true });
     lock.release();
@@ -122,11 +100,12 @@ async function up(options: Options): Promise<void> {
   try {
     const installation = await install(settings);
     doing = 'starting the control API, the edge and the Workers';
-    const pop = await startPop(settings);
+    const pop = await startPop(settings, sockets.fdsOf);
     ready = true;
     clearInterval(slow);
     writePrivate(paths.running, JSON.stringify(toRunning(settings, installation), null, 2));
     print(greeting(settings, installation, pop.sandbox));
+    reloadOnSignal(pop, () => toSettings(configOf(options), opened));
     await stopped;
     print('\nStopping: open requests finish first (once more to stop at once) ...');
     await pop.close();
@@ -139,6 +118,23 @@ async function up(options: Options): Promise<void> {
   }
 }
 
+/** SIGHUP reads the configuration anew. A wrong one is reported, and nothing changes. */
+function reloadOnSignal(pop: Pop, read: () => Settings): void {
+  let last = Promise.resolve();
+  process.on('SIGHUP', () => {
+    last = last.then(async () => {
+      try {
+        const settings = read();
+        print('Reloading: new edge processes take over, open requests finish in the old ones ...');
+        await pop.reload(settings);
+        print('Reloaded.');
+      } catch (error) {
+        print(`Not reloaded: ${reason(error)}`);
+      }
+    });
+  });
+}
+
 function toRunning(settings: Settings, { account }: Installation): Running {
   return {
     pid: process.pid,
@@ -146,6 +142,8 @@ function toRunning(settings: Settings, { account }: Installation): Running {
     listen: settings.listen,
     http: settings.httpPort,
     https: settings.httpsPort,
+    listeners: settings.listeners.map(({ scheme, name }) => `${scheme} ${name}`),
+    apiListen: settings.apiListen,
     api: settings.apiPort,
     workersDomain: settings.workersDomain,
     accountId: account.id,
@@ -171,11 +169,16 @@ function greeting(settings: Settings, { account, token, wranglerEnv }: Installat
   const host = `${account.subdomain}.${settings.workersDomain}`;
   const at = urlHost(settings.listen);
   const hint = sandbox === 'bubblewrap' ? '' : '  (selvedge doctor says how to get the strongest)';
+  const own = [`${at}:${settings.httpPort}`, `${at}:${settings.httpsPort}`];
+  const others = settings.listeners.filter(({ name }) => !own.includes(name));
+  const listening = others.map(
+    ({ scheme, name, proxyProtocol }) => `${scheme} ${name}${proxyProtocol ? ' (PROXY)' : ''}`,
+  );
   return `
 Selvedge is running.
 
-  Edge         http://${at}:${settings.httpPort}   https://${at}:${settings.httpsPort}
-${settings.listen === at ? '' : `  Listening on ${settings.listen}, all addresses of this machine\n`}  Control API  http://${at}:${settings.apiPort}/client/v4   (OpenAPI: /openapi.json)
+  Edge         http://${own[0]}   https://${own[1]}
+${listening.length > 0 ? `  Listening    ${listening.join('   ')}\n` : ''}  Control API  http://${urlHost(settings.apiListen)}:${settings.apiPort}/client/v4   (OpenAPI: /openapi.json)
   Account      ${account.id}
 ${token ? `  API token    ${token}   (shown only now; kept in wrangler.env)\n` : ''}  Sandbox      ${sandbox}${hint}
   Data         ${settings.dataDir}

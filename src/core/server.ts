@@ -26,7 +26,7 @@ export interface CoreServer {
   close(): Promise<void>;
 }
 
-/** Listens on `settings.listen`:`settings.apiPort`. Rejects when it cannot (EADDRINUSE ...). */
+/** Listens on `settings.apiListen`:`settings.apiPort`. Rejects when it cannot (EADDRINUSE ...). */
 export async function startCore({ usage, ...parts }: CoreParts): Promise<CoreServer> {
   const handlers: { prefix: string; handler: UpgradeHandler }[] = [];
   const context: CoreContext = {
@@ -36,7 +36,7 @@ export async function startCore({ usage, ...parts }: CoreParts): Promise<CoreSer
   const { app, close } = createApi(context, usage);
   const { settings } = parts;
   const server = await new Promise<Server>((resolve, reject) => {
-    const started = serve({ fetch: app.fetch, hostname: settings.listen, port: settings.apiPort }, () => {
+    const started = serve({ fetch: app.fetch, hostname: settings.apiListen, port: settings.apiPort }, () => {
       started.off('error', reject);
       resolve(started as Server);
     });

@@ -2,9 +2,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { testSettings } from '../config/testing.ts';
 import type { Account } from '../model/documents.ts';
-import { DEFAULT_PLAN } from '../model/limits.ts';
-import type { Settings } from '../model/settings.ts';
 import { createIsolateHost } from '../pop/isolates/host.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import type { Ledger } from '../state/ledger.ts';
@@ -65,22 +64,7 @@ export async function openBench(): Promise<Bench> {
     applied.push(sequence);
     return {};
   });
-  const settings: Settings = {
-    dataDir: directory,
-    runDir: directory,
-    listen: '127.0.0.1',
-    httpPort: 8080,
-    httpsPort: 8443,
-    apiPort: 0,
-    workersDomain: 'workers.localhost',
-    colo: 'dev',
-    edges: 1,
-    plan: DEFAULT_PLAN,
-    egressAllow: [],
-    isolateMemoryMb: 256,
-    zygotes: 1,
-    sandbox: 'auto',
-  };
+  const settings = testSettings(directory, { edges: 1, isolateMemoryMb: 256, zygotes: 1 });
   const alice = await createAccount(ledger, { name: 'Alice', subdomain: 'alice' });
   const bob = await createAccount(ledger, { name: 'Bob', subdomain: 'bob' });
   const token = async ({ id }: Account) =>

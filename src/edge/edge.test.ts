@@ -16,7 +16,7 @@ const ask = (path: string, options?: Ask) => answer(open(bench, path, options));
 
 /** Sends bytes as they are and returns all that comes until the end. */
 async function sendRaw(bytes: string): Promise<string> {
-  const socket = connect(bench.listeners.httpPort, '127.0.0.1');
+  const socket = connect(bench.httpPort, '127.0.0.1');
   socket.write(bytes, 'latin1');
   let text = '';
   for await (const chunk of socket.setEncoding('latin1')) text += chunk;

@@ -13,7 +13,6 @@ import type { AssetStage } from './assets.ts';
 import { sendError } from './error-pages.ts';
 import { BadRequest, type Head, readHead } from './headers.ts';
 import { type Client, identify, rayId } from './identify.ts';
-import { LISTENER_LIMITS } from './limits.ts';
 import { Http1Reply, Http2Reply, type Reply } from './reply.ts';
 import type { Snapshot, VersionDoc } from './snapshot.ts';
 import { versionOf } from './version.ts';
@@ -77,7 +76,7 @@ function withClient(
 
 function handle(edge: Edge, request: Request, reply: Reply, client: Client): void {
   const ray = `${rayId()}-${edge.settings.colo.toUpperCase()}`;
-  const head = headOf(request, client, reply, ray);
+  const head = headOf(edge, request, client, reply, ray);
   if (!head) return;
   const version = decide(edge, head, client, reply, ray);
   if (!version) return;
@@ -91,7 +90,7 @@ export function handleUpgrade(edge: Edge, request: IncomingMessage, socket: Dupl
   const reply = new UpgradeReply(socket);
   withClient(edge, request.socket, request.socket, 'HTTP/1.1', (client) => {
     const ray = `${rayId()}-${edge.settings.colo.toUpperCase()}`;
-    const head = headOf(request, client, reply, ray);
+    const head = headOf(edge, request, client, reply, ray);
     if (!head) return;
     const version = decide(edge, head, client, reply, ray);
     if (!version) return;
@@ -104,14 +103,14 @@ export function handleUpgrade(edge: Edge, request: IncomingMessage, socket: Dupl
   });
 }
 
-function headOf(request: Request, client: Client, reply: Reply, ray: string): Head | null {
+function headOf(edge: Edge, request: Request, client: Client, reply: Reply, ray: string): Head | null {
   const method = request.method ?? 'GET';
   if (method === 'TRACE' || method === 'CONNECT') {
     sendError(reply, null, ray, 'methodNotAllowed', `${method} is not answered here.`);
     return null;
   }
   try {
-    if (request.rawHeaders.length > 2 * LISTENER_LIMITS.headerCount)
+    if (request.rawHeaders.length > 2 * edge.settings.limits.headerCount)
       throw new BadRequest(431, 'The request has too many headers.');
     const head = readHead(method, request.url ?? '/', request.rawHeaders, client.scheme);
     if (request.httpVersionMajor === 2) {

@@ -1,6 +1,6 @@
 /**
- * The sockets of the edge: HTTP/1.1 in the clear, and TLS with HTTP/2 and HTTP/1.1 by ALPN. Every edge process listens on the same ports
- * (SO_REUSEPORT): the kernel spreads connections over them.
+ * The servers of the edge: HTTP/1.1 in the clear, and TLS with HTTP/2 and HTTP/1.1 by ALPN. Their sockets are the supervisor's
+ * (`pop/sockets.ts`): an edge process inherits the descriptors.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -12,12 +12,11 @@ import {
   type Http2ServerResponse,
   type Http2Session,
 } from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, ListenOptions } from 'node:net';
 import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
 import { log, reason } from '../model/log.ts';
 import { type Edge, handleHttp1, handleHttp2, handleUpgrade } from './handle.ts';
 import { hostOf } from './headers.ts';
-import { LISTENER_LIMITS } from './limits.ts';
 import { isWebSocket } from './websocket.ts';
 
 const DRAIN_SWEEP_MS = 50;
@@ -25,45 +24,48 @@ const CERTIFICATE_TIMEOUT_MS = 5_000;
 /** How long a certificate is used before the supervisor is asked again, which renews it in time. */
 const CERTIFICATE_AGE_MS = 12 * 3_600_000;
 
+/** Certificates that are kept ready, by server name. */
+const MAX_CERTIFICATES = 5_000;
+
+/** One socket to accept from. `at`: an inherited descriptor, or in tests an address. */
+export interface ListenSource {
+  scheme: 'http' | 'https';
+  proxyProtocol: boolean;
+  at: Pick<ListenOptions, 'host' | 'port'> | { fd: number };
+}
+
 export interface Listeners {
-  /** The ports that are bound: those of the settings, or what the system chose for 0. */
-  httpPort: number;
-  httpsPort: number;
+  /** Port of each source, 0 for unix sockets. */
+  ports: number[];
   /** Accepts no more connections and resolves when all are done or `graceMs` is over. */
   close(graceMs: number): Promise<void>;
 }
 
-/** Listens on the settings' address and ports. Throws if a port is taken by somebody else. */
-export async function listen(edge: Edge): Promise<Listeners> {
-  const { listen: host, httpPort, httpsPort } = edge.settings;
-  const plain = createPlain(edge);
-  const secure = createSecure(edge);
+/** Accepts from these sockets. Throws if one cannot be listened on. */
+export async function listen(edge: Edge, sources: ListenSource[]): Promise<Listeners> {
   const sessions = new Set<Http2Session>();
-  secure.on('session', (session: Http2Session) => {
-    sessions.add(session);
-    session.on('close', () => sessions.delete(session));
+  const servers = sources.map(({ scheme }) => {
+    if (scheme === 'http') return createPlain(edge);
+    const server = createSecure(edge);
+    server.on('session', (session: Http2Session) => {
+      sessions.add(session);
+      session.on('close', () => sessions.delete(session));
+    });
+    return server;
   });
-  await Promise.all([
-    bind(plain, { host, port: httpPort, reusePort: true }),
-    bind(secure, { host, port: httpsPort, reusePort: true }),
-  ]);
+  await Promise.all(servers.map((server, index) => bind(server, sources[index]!.at)));
   return {
-    httpPort: (plain.address() as AddressInfo).port,
-    httpsPort: (secure.address() as AddressInfo).port,
+    ports: servers.map((server) => (server.address() as AddressInfo | null)?.port ?? 0),
     async close(graceMs) {
       edge.draining = true;
-      const closed = Promise.all([
-        new Promise((resolve) => plain.close(resolve)),
-        new Promise((resolve) => secure.close(resolve)),
-      ]);
+      const closed = Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
       for (const session of sessions) session.close();
       // A connection may become idle at any time: its last answer may have been under way when the stop came.
       const sweep = setInterval(() => {
-        plain.closeIdleConnections();
-        secure.closeIdleConnections();
+        for (const server of servers) server.closeIdleConnections();
       }, DRAIN_SWEEP_MS);
       const timer = setTimeout(() => {
-        plain.closeAllConnections();
+        for (const server of servers) server.closeAllConnections();
         for (const session of sessions) session.destroy();
       }, graceMs);
       await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, graceMs + 500).unref())]);
@@ -74,22 +76,26 @@ export async function listen(edge: Edge): Promise<Listeners> {
 }
 
 function createPlain(edge: Edge): Server {
-  const server = createServer(httpOptions(), (request, response) => handleHttp1(edge, request, response));
+  const server = createServer(httpOptions(edge), (request, response) => handleHttp1(edge, request, response));
   configure(edge, server);
   return server;
 }
 
 /** With `allowHTTP1`, Node's secure server has these of its HTTP/1.1 server; its types do not say so. */
 type SecureServer = Http2SecureServer &
-  Pick<Server, 'closeIdleConnections' | 'headersTimeout' | 'requestTimeout' | 'keepAliveTimeout'>;
+  Pick<
+    Server,
+    'closeIdleConnections' | 'closeAllConnections' | 'headersTimeout' | 'requestTimeout' | 'keepAliveTimeout'
+  >;
 
 function createSecure(edge: Edge): SecureServer {
   const certificates = new Certificates(edge);
+  const { limits, tls } = edge.settings;
   const server = createSecureServer(
     {
-      ...httpOptions(),
+      ...httpOptions(edge),
       allowHTTP1: true,
-      minVersion: 'TLSv1.2',
+      minVersion: tls.minVersion,
       honorCipherOrder: true,
       ciphers: [
         'TLS_AES_128_GCM_SHA256',
@@ -99,9 +105,9 @@ function createSecure(edge: Edge): SecureServer {
         'ECDHE-ECDSA-CHACHA20-POLY1305',
         'ECDHE-ECDSA-AES256-GCM-SHA384',
       ].join(':'),
-      handshakeTimeout: LISTENER_LIMITS.handshakeTimeoutMs,
-      maxHeaderListPairs: 2 * LISTENER_LIMITS.headerCount,
-      settings: { maxConcurrentStreams: LISTENER_LIMITS.http2StreamsPerConnection },
+      handshakeTimeout: limits.handshakeTimeoutMs,
+      maxHeaderListPairs: 2 * limits.headerCount,
+      settings: { maxConcurrentStreams: limits.http2Streams },
       maxSessionMemory: 10,
       SNICallback: (serverName, done) => {
         wakeByName(edge, serverName);
@@ -118,8 +124,8 @@ function createSecure(edge: Edge): SecureServer {
     },
   ) as unknown as SecureServer;
   // Node sets these anew behind its own options.
-  Object.assign(server, http1Options());
-  server.on('session', (session) => session.setTimeout(LISTENER_LIMITS.idleTimeoutMs, () => session.close()));
+  Object.assign(server, http1Options(edge));
+  server.on('session', (session) => session.setTimeout(limits.idleTimeoutMs, () => session.close()));
   server.on('sessionError', (error) => log('debug', 'an HTTP/2 session failed', { error: reason(error) }));
   server.on('tlsClientError', (error: Error, socket: TLSSocket) => {
     log('debug', 'a TLS handshake failed', { error: error.message });
@@ -129,13 +135,12 @@ function createSecure(edge: Edge): SecureServer {
   return server;
 }
 
-function httpOptions() {
+function httpOptions({ settings: { limits } }: Edge) {
   return {
-    maxHeaderSize: LISTENER_LIMITS.headerBytes,
-    headersTimeout: LISTENER_LIMITS.headersTimeoutMs,
-    // Uploads may take as long as they make progress.
-    requestTimeout: 0,
-    keepAliveTimeout: LISTENER_LIMITS.idleTimeoutMs,
+    maxHeaderSize: limits.headerBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.idleTimeoutMs,
     insecureHTTPParser: false,
     requireHostHeader: true,
     noDelay: true,
@@ -144,8 +149,8 @@ function httpOptions() {
 }
 
 /** The options that are also properties of a server. */
-function http1Options() {
-  const { headersTimeout, requestTimeout, keepAliveTimeout, shouldUpgradeCallback } = httpOptions();
+function http1Options(edge: Edge) {
+  const { headersTimeout, requestTimeout, keepAliveTimeout, shouldUpgradeCallback } = httpOptions(edge);
   return { headersTimeout, requestTimeout, keepAliveTimeout, shouldUpgradeCallback };
 }
 
@@ -163,13 +168,10 @@ function configure(edge: Edge, server: Server): void {
   });
 }
 
-function bind(
-  server: Server | Http2SecureServer,
-  options: { host: string; port: number; reusePort: boolean },
-): Promise<void> {
+function bind(server: Server | Http2SecureServer, at: ListenSource['at']): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(options, () => {
+    server.listen(at, () => {
       server.off('error', reject);
       resolve();
     });
@@ -214,7 +216,7 @@ class Certificates {
     context.catch(() => this.#contexts.delete(name));
     this.#contexts.delete(name);
     this.#contexts.set(name, { context, until: Date.now() + CERTIFICATE_AGE_MS });
-    if (this.#contexts.size > LISTENER_LIMITS.certificates) this.#contexts.delete(this.#contexts.keys().next().value!);
+    if (this.#contexts.size > MAX_CERTIFICATES) this.#contexts.delete(this.#contexts.keys().next().value!);
     return context;
   }
 

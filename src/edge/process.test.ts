@@ -4,10 +4,12 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, it } from 'node:test';
+import { parseListen } from '../config/listen.ts';
+import { testSettings } from '../config/testing.ts';
+import { openSockets } from '../pop/sockets.ts';
 import { createHub } from '../state/local-bus.ts';
 import { until } from './testing.ts';
 
@@ -23,14 +25,6 @@ after(async () => {
   await rm(directory, { recursive: true });
 });
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 async function ask(port: number): Promise<number | undefined> {
   const sent = request({ host: '127.0.0.1', port, headers: { host: 'nobody.example' }, agent: false }).end();
   const [response] = (await once(sent, 'response')) as [IncomingMessage];
@@ -39,33 +33,43 @@ async function ask(port: number): Promise<number | undefined> {
 }
 
 it('edge processes share their ports, and the others serve on when one is killed or stopped', async () => {
-  const settings = {
-    dataDir: directory,
-    listen: '127.0.0.1',
-    httpPort: await freePort(),
-    httpsPort: await freePort(),
-    workersDomain: 'workers.localhost',
-    colo: 'dev',
-  };
-  const start = async (name: string) => {
+  const spec = { proxyProtocol: false, address: parseListen('127.0.0.1:0') };
+  const sockets = await openSockets(
+    [
+      { ...spec, scheme: 'http' },
+      { ...spec, scheme: 'https' },
+    ],
+    2,
+  );
+  after(() => sockets.close());
+  const listeners = sockets.listeners.map(({ scheme, proxyProtocol, name }) => ({ scheme, proxyProtocol, name }));
+  const settings = testSettings(directory, { listeners });
+  const start = async (slot: number) => {
+    const name = `edge-${slot}`;
     const env = { ...process.env, SELVEDGE_SETTINGS: JSON.stringify(settings), SELVEDGE_PROCESS: name };
-    const child = fork(join(import.meta.dirname, 'process.ts'), { env });
+    const stdio = ['ignore', 'inherit', 'inherit', 'ipc', ...sockets.fdsOf(slot)] as const;
+    const child = fork(join(import.meta.dirname, 'process.ts'), { env, stdio: [...stdio] });
     edges.set(name, child);
     hub.attach(child);
     await until(() => ready.get(name) === child.pid, `${name} is ready`);
     return child;
   };
-  const [first, second] = await Promise.all([start('edge-1'), start('edge-2')]);
-  const many = () => Promise.all(Array.from({ length: 40 }, () => ask(settings.httpPort)));
+  const [first, second] = await Promise.all([start(0), start(1)]);
+  const { port } = sockets.listeners[0]!;
+  const many = () => Promise.all(Array.from({ length: 40 }, () => ask(port!)));
   assert.deepEqual(new Set(await many()), new Set([404]));
 
   first.kill('SIGKILL');
   await once(first, 'exit');
-  assert.deepEqual(new Set(await many()), new Set([404]));
+  // Connections to the socket of the one that is gone wait for the one that takes its place.
+  const meanwhile = many();
+  await start(0);
+  assert.deepEqual(new Set(await meanwhile), new Set([404]));
 
-  await start('edge-1');
   second.kill('SIGTERM');
   const [code] = await once(second, 'exit');
   assert.equal(code, 0);
-  assert.deepEqual(new Set(await many()), new Set([404]));
+  const waiting = many();
+  await start(1);
+  assert.deepEqual(new Set(await waiting), new Set([404]));
 });

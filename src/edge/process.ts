@@ -1,7 +1,7 @@
 /** Entry of an edge process: takes the snapshot, listens, and drains on SIGTERM. */
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
-import { settingsFromEnv } from '../model/settings.ts';
+import { FIRST_LISTENER_FD, settingsFromEnv } from '../model/settings.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
 import { AssetStage } from './assets.ts';
@@ -20,7 +20,9 @@ const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
 const instances = new Instances(bus, name);
 const snapshot = new Snapshot(settings.workersDomain, instances);
 await followSnapshot(bus, snapshot);
-const listeners = await listen({ settings, snapshot, bus, assets: new AssetStage(blobs), draining: false });
+const edge = { settings, snapshot, bus, assets: new AssetStage(blobs), draining: false };
+const sources = settings.listeners.map((listener, index) => ({ ...listener, at: { fd: FIRST_LISTENER_FD + index } }));
+const listeners = await listen(edge, sources);
 bus.publish('local.ready', { name, pid: process.pid });
 
 let draining = false;

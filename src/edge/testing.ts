@@ -8,6 +8,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { testSettings } from '../config/testing.ts';
 import type { EdgeChange, IsolateSet, Publications, Verdict } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
 import { type Certificates, openCertificates } from '../pop/certificates.ts';
@@ -70,6 +71,14 @@ export class Bench {
     this.hub.respond('local.certificate', ({ serverName }) => certificates.issue(serverName));
     this.hub.subscribe('local.released', ({ isolate }: Publications['local.released']) => this.released.push(isolate));
     this.hub.subscribe('local.load', (load: Publications['local.load']) => this.loads.push(load));
+  }
+
+  get httpPort(): number {
+    return this.listeners.ports[0]!;
+  }
+
+  get httpsPort(): number {
+    return this.listeners.ports[1]!;
   }
 
   /** Says what the ledger has: key -> document, null for a deletion. */
@@ -161,17 +170,20 @@ const config :Workerd.Config = (
 }
 
 /** An edge that listens on free ports of the loopback, with an account and nothing else. */
-export async function openBench(): Promise<Bench> {
+export async function openBench(over: Partial<Settings> = {}): Promise<Bench> {
   const directory = await mkdtemp(join(tmpdir(), 'selvedge-edge-'));
-  const settings = { listen: '127.0.0.1', httpPort: 0, httpsPort: 0, workersDomain: WORKERS_DOMAIN, colo: 'dev' };
   const bench = new Bench(directory, await openCertificates(directory), {
-    settings: settings as Settings,
+    settings: testSettings(directory, over),
     assets: new AssetStage(await openFileBlobs(join(directory, 'blobs'))),
     draining: false,
   });
   bench.tell({ [`account/${ACCOUNT}`]: { kind: 'account', id: ACCOUNT, subdomain: SUBDOMAIN } });
   await followSnapshot(bench.hub, bench.edge.snapshot);
-  bench.listeners = await listen(bench.edge);
+  const at = { host: '127.0.0.1', port: 0 };
+  bench.listeners = await listen(bench.edge, [
+    { scheme: 'http', proxyProtocol: false, at },
+    { scheme: 'https', proxyProtocol: false, at },
+  ]);
   return bench;
 }
 
@@ -225,7 +237,7 @@ export function open(bench: Bench, path: string, { host = HOST, method, headers 
   const all = Array.isArray(headers) ? ['Host', host, ...headers] : { host, ...headers };
   const request = httpRequest({
     host: '127.0.0.1',
-    port: bench.listeners.httpPort,
+    port: bench.httpPort,
     path,
     method,
     headers: all,

@@ -44,11 +44,11 @@ bench.script('shop', { [versionId(1)]: 100 });
 bench.isolates(versionId(1), [main]);
 
 function tlsOptions(servername = HOST) {
-  return { host: '127.0.0.1', port: bench.listeners.httpsPort, servername, ca: bench.certificates.caPem };
+  return { host: '127.0.0.1', port: bench.httpsPort, servername, ca: bench.certificates.caPem };
 }
 
 async function openHttp2(): Promise<ClientHttp2Session> {
-  const session = connectHttp2(`https://${HOST}:${bench.listeners.httpsPort}`, {
+  const session = connectHttp2(`https://${HOST}:${bench.httpsPort}`, {
     ...tlsOptions(),
     ALPNProtocols: ['h2'],
   });
@@ -58,7 +58,7 @@ async function openHttp2(): Promise<ClientHttp2Session> {
 
 async function askHttp2(session: ClientHttp2Session, headers: OutgoingHttpHeaders, body?: Buffer) {
   const stream = session.request(
-    { ':authority': `${HOST}:${bench.listeners.httpsPort}`, ...headers },
+    { ':authority': `${HOST}:${bench.httpsPort}`, ...headers },
     { endStream: body === undefined },
   );
   if (body) stream.end(body);
@@ -141,7 +141,7 @@ describe('HTTP/2', () => {
     session.close();
     const { url, cf, headers } = JSON.parse(body.toString());
     const seen = new Map<string, string>(headers);
-    assert.equal(url, `https://${HOST}:${bench.listeners.httpsPort}/see?x=1`);
+    assert.equal(url, `https://${HOST}:${bench.httpsPort}/see?x=1`);
     assert.equal(cf.httpProtocol, 'HTTP/2');
     assert.deepEqual(
       [seen.get('cookie'), seen.get('cf-connecting-ip'), seen.get('x-forwarded-for')],
@@ -191,7 +191,7 @@ describe('HTTP/2', () => {
 
 describe('WebSockets', () => {
   const url = (path: string, host = HOST, scheme = 'ws') =>
-    `${scheme}://${host}:${scheme === 'ws' ? bench.listeners.httpPort : bench.listeners.httpsPort}${path}`;
+    `${scheme}://${host}:${scheme === 'ws' ? bench.httpPort : bench.httpsPort}${path}`;
   const open = (path: string, host?: string, scheme?: string) =>
     new WebSocket(url(path, host, scheme), {
       // Names below .localhost are this machine (RFC 6761); not every resolver knows.
@@ -230,7 +230,7 @@ describe('WebSockets', () => {
       'sec-websocket-version': '13',
       'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
     };
-    const request = httpRequest({ host: '127.0.0.1', port: bench.listeners.httpPort, headers, agent: false }).end();
+    const request = httpRequest({ host: '127.0.0.1', port: bench.httpPort, headers, agent: false }).end();
     const [response, socket] = await once(request, 'upgrade');
     socket.destroy();
     assert.equal(response.headers['sec-websocket-accept'], 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=');
@@ -290,7 +290,7 @@ describe('an edge process that stops', () => {
     const id = await other.start(SOURCE);
     other.script('shop', { [versionId(1)]: 100 });
     other.isolates(versionId(1), [id]);
-    const { httpPort, httpsPort } = other.listeners;
+    const { httpPort, httpsPort } = other;
     const http1 = httpRequest({
       host: '127.0.0.1',
       port: httpPort,

@@ -15,6 +15,7 @@ export function layout(dataDir: string) {
     caKey: at('tls', 'ca.key'),
     hostCertificates: at('tls', 'hosts'),
     usage: at('usage.sqlite'),
+    logs: at('logs'),
     /** Compiled configs of versions, sealed; may be deleted at any time. */
     compiled: at('compiled'),
     /** What a person sources to make wrangler talk to this edge, mode 0600. */

@@ -34,10 +34,14 @@ export interface Plan {
   cpuMs: { default: number; max: number };
   memoryMb: { default: number; max: number };
   subrequests: { default: number; max: number };
+  /** Body of one request. */
+  bodyBytes: number;
 }
 
 export const DEFAULT_PLAN: Plan = {
   cpuMs: { default: 30_000, max: 300_000 },
   memoryMb: { default: 128, max: 128 },
   subrequests: { default: 1000, max: 10_000 },
+  // "Request limits", Free and Pro.
+  bodyBytes: 100 * MiB,
 };

@@ -28,17 +28,22 @@ export interface ChildEvents {
 
 interface Slot {
   name: string;
-  entry: URL;
+  /** Module below `src/`. */
+  entry: string;
   process: ChildProcess | null;
   restarts: number;
   failures: number;
   startedAt: number;
   ready: boolean;
+  /** Its end is wanted: it is not replaced. */
+  leaving: boolean;
   exited: Promise<void>;
+  /** Descriptors that it inherits from number 4 on. */
+  fds: number[];
 }
 
 export class Children {
-  readonly #settings: Settings;
+  #settings: Settings;
   readonly #hub: ReturnType<typeof createHub>;
   readonly #events: ChildEvents;
   readonly #slots = new Map<string, Slot>();
@@ -51,17 +56,27 @@ export class Children {
     hub.subscribe('local.ready', (message: { name: string; pid: number }) => this.#onReady(message.pid));
   }
 
-  /** Forks `entry` (a module beside `src/`) under `name` and resolves when it is ready. Throws if it dies first or is silent. */
-  async start(name: string, entry: string): Promise<void> {
+  /** What processes get that are forked from now on. */
+  useSettings(settings: Settings): void {
+    this.#settings = settings;
+  }
+
+  /**
+   * Forks `entry` (a module below `src/`) under `name`, with these descriptors, and resolves when it is ready. Throws if it dies first or
+   * is silent.
+   */
+  async start(name: string, entry: string, fds: number[] = []): Promise<void> {
     const slot: Slot = {
       name,
-      entry: new URL(`../${entry}`, import.meta.url),
+      entry,
       process: null,
       restarts: 0,
       failures: 0,
       startedAt: 0,
       ready: false,
+      leaving: false,
       exited: Promise.resolve(),
+      fds,
     };
     this.#slots.set(name, slot);
     this.#fork(slot);
@@ -71,6 +86,22 @@ export class Children {
       if (Date.now() > deadline) throw new Error(`the ${name} process was not ready within ${READY_MS / 1000} s`);
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
+  }
+
+  /**
+   * Another process takes the place and the descriptors of `name`, under the name `successor`; when it is ready the old one is asked to
+   * end, and killed after `graceMs`. Resolves when it is gone. If the successor does not start, the old one stays and this throws.
+   */
+  async replace(name: string, successor: string, graceMs: number): Promise<void> {
+    const old = this.#slots.get(name);
+    if (!old) throw new Error(`there is no process ${name}`);
+    try {
+      await this.start(successor, old.entry, old.fds);
+    } catch (error) {
+      await this.#end([successor], graceMs);
+      throw error;
+    }
+    await this.#end([name], graceMs);
   }
 
   names(): string[] {
@@ -84,22 +115,30 @@ export class Children {
   /** SIGTERM to the named processes; resolves when they are gone, killing what is left after `graceMs`. */
   async stop(names: string[], graceMs: number): Promise<void> {
     this.#closing = true;
+    await this.#end(names, graceMs);
+  }
+
+  async #end(names: string[], graceMs: number): Promise<void> {
     const slots = names.map((name) => this.#slots.get(name)).filter((slot): slot is Slot => slot !== undefined);
-    for (const slot of slots) slot.process?.kill('SIGTERM');
+    for (const slot of slots) {
+      slot.leaving = true;
+      slot.process?.kill('SIGTERM');
+    }
     const timer = setTimeout(() => {
       for (const slot of slots) slot.process?.kill('SIGKILL');
     }, graceMs);
     await Promise.all(slots.map((slot) => slot.exited));
     clearTimeout(timer);
+    for (const slot of slots) this.#slots.delete(slot.name);
   }
 
   #fork(slot: Slot): void {
     slot.startedAt = Date.now();
     slot.ready = false;
-    const child = fork(fileURLToPath(slot.entry), [], {
+    const child = fork(fileURLToPath(new URL(`../${slot.entry}`, import.meta.url)), [], {
       env: { ...process.env, SELVEDGE_SETTINGS: JSON.stringify(this.#settings), SELVEDGE_PROCESS: slot.name },
       execArgv: ['--disable-warning=ExperimentalWarning'],
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...slot.fds],
       serialization: 'json',
       // Out of the terminal's process group: on Ctrl-C the supervisor alone decides who stops when.
       detached: true,
@@ -125,13 +164,13 @@ export class Children {
     slot.ready = false;
     slot.process = null;
     this.#events.onExit(slot.name, child.pid ?? 0);
-    if (this.#closing) return;
+    if (this.#closing || slot.leaving) return;
     slot.restarts++;
     slot.failures = Date.now() - slot.startedAt > HEALTHY_MS ? 0 : slot.failures + 1;
     const pauseMs = slot.failures <= 1 ? 0 : Math.min(MAX_PAUSE_MS, 50 * 2 ** slot.failures);
     log('error', `the ${slot.name} process ended; starting another`, { code, signal, pauseMs });
     setTimeout(() => {
-      if (!this.#closing) this.#fork(slot);
+      if (!this.#closing && !slot.leaving) this.#fork(slot);
     }, pauseMs);
   }
 }

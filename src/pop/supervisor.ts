@@ -31,12 +31,20 @@ const WARM_CONCURRENCY = 2;
 export interface Pop {
   /** The sandbox level in use: 'bubblewrap', 'namespaces' or 'plain'. */
   readonly sandbox: string;
+  /**
+   * Replaces the edge processes one after the other by ones with these settings; no connection is refused and no request dropped. Throws if
+   * one does not start: then the one before serves on.
+   */
+  reload(settings: Settings): Promise<void>;
   /** Drains and stops everything; what was acknowledged is on disk. */
   close(): Promise<void>;
 }
 
-/** Starts core, data, edges and the deployed Workers. Throws one clear sentence if a part does not start. */
-export async function startPop(settings: Settings): Promise<Pop> {
+/**
+ * Starts core, data, edges and the deployed Workers. `fdsOf`: descriptors of the listening sockets of each edge process, in the order of
+ * `settings.listeners`. Throws one clear sentence if a part does not start.
+ */
+export async function startPop(settings: Settings, fdsOf: (slot: number) => number[]): Promise<Pop> {
   const paths = layout(settings.dataDir);
   const ledger = openSqliteLedger(paths.ledger);
   const blobs = await openFileBlobs(paths.blobs);
@@ -132,16 +140,25 @@ export async function startPop(settings: Settings): Promise<Pop> {
 
   await applier.load(ledger);
   await children.start('data', 'data/process.ts');
-  const edges = Array.from({ length: settings.edges }, (_, index) => `edge-${index}`);
+  /** Names of the edge processes by slot: "edge-0", and "edge-0b" for the process that takes its place, in turns. */
+  const edges = Array.from({ length: settings.edges }, (_, slot) => `edge-${slot}`);
   await Promise.all([
     children.start('core', 'core/process.ts'),
-    ...edges.map((name) => children.start(name, 'edge/process.ts')),
+    ...edges.map((name, slot) => children.start(name, 'edge/process.ts', fdsOf(slot))),
   ]);
   const stopWatching = ledger.watch(follower.sequence, (changes) => applier.apply(changes));
   void applier.warm(WARM_CONCURRENCY);
 
   return {
     sandbox: host.sandbox,
+    async reload(changed) {
+      children.useSettings(changed);
+      for (const [slot, name] of edges.entries()) {
+        const successor = name.endsWith('b') ? name.slice(0, -1) : `${name}b`;
+        await children.replace(name, successor, EDGE_DRAIN_MS);
+        edges[slot] = successor;
+      }
+    },
     async close() {
       scheduler.close();
       await children.stop([...edges, 'core'], EDGE_DRAIN_MS);
