@@ -61,6 +61,12 @@ export function day(text: string): string {
   return text;
 }
 
+/** YYYY-MM. */
+export function month(text: string): string {
+  if (!/^\d{4}-(0[1-9]|1[0-2])$/.test(text)) throw new InvalidArgumentError('A month is written YYYY-MM.');
+  return text;
+}
+
 function integer(text: string, min: number, max: number, message: string): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < min || value > max) throw new InvalidArgumentError(message);

@@ -11,6 +11,7 @@ import { registerSecrets } from './endpoints/secrets.ts';
 import { registerSelvedge } from './endpoints/selvedge.ts';
 import { registerServices } from './endpoints/services.ts';
 import { registerTriggers } from './endpoints/triggers.ts';
+import { registerUsage } from './endpoints/usage.ts';
 import { registerUser } from './endpoints/user.ts';
 import { registerVersions } from './endpoints/versions.ts';
 import { registerZones } from './endpoints/zones.ts';
@@ -29,7 +30,8 @@ export function createApi(context: CoreContext, usage: Pick<Usage, 'read'>): { a
   registerTriggers(app, context);
   registerServices(app, context);
   registerAssetsUpload(app, context);
-  registerSelvedge(app, context, usage);
+  registerSelvedge(app, context);
+  registerUsage(app, context, usage);
   const tails = registerTails(app, context);
   registerAbsent(app);
   return { app, close: () => tails.close() };

@@ -91,6 +91,12 @@ export const ERRORS = {
   },
   10305: { status: 400, meaning: 'The configuration of the assets is not valid, or their upload is not complete.' },
 
+  // Metering
+  10311: {
+    status: 404,
+    meaning: 'This Selvedge has no price sheet (`prices` in its configuration), so it makes no bills.',
+  },
+
   // Tail sessions
   10063: { status: 403, meaning: 'The Worker has the most tail sessions that it may have.' },
   10064: { status: 404, meaning: 'No such tail session on this Worker.' },

@@ -41,7 +41,7 @@ export interface Bench {
   close(): Promise<void>;
 }
 
-export async function openBench(): Promise<Bench> {
+export async function openBench(overrides: Partial<Settings> = {}): Promise<Bench> {
   const directory = await mkdtemp(join(tmpdir(), 'sc-'));
   const ledger = openSqliteLedger(join(directory, 'ledger.sqlite'));
   const blobs = await openFileBlobs(join(directory, 'blobs'));
@@ -80,6 +80,7 @@ export async function openBench(): Promise<Bench> {
     isolateMemoryMb: 256,
     zygotes: 1,
     sandbox: 'auto',
+    ...overrides,
   };
   const alice = await createAccount(ledger, { name: 'Alice', subdomain: 'alice' });
   const bob = await createAccount(ledger, { name: 'Bob', subdomain: 'bob' });

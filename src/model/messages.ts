@@ -135,6 +135,17 @@ export interface VersionTraffic {
   latency: number[];
 }
 
+/** What one script's Workers did to the internet since the data process's last report. */
+export interface ScriptEgress {
+  accountId: string;
+  script: string;
+  subrequests: number;
+  bytesOut: number;
+  bytesIn: number;
+  /** Subrequests that were not allowed: private addresses, ports, loops, too many. */
+  refused: number;
+}
+
 /** Publications: subject -> message. */
 export interface Publications {
   'local.docs': { changes: EdgeChange[] };
@@ -143,6 +154,8 @@ export interface Publications {
   'local.load': { from: string; isolates: Record<string, { open: number; started: number }> };
   /** Every second if something was answered: deltas, for metering, metrics and the comparison of versions. */
   'local.traffic': { from: string; versions: VersionTraffic[] };
+  /** Every second if a Worker asked the internet for something: deltas, for metering and metrics. */
+  'local.egress': { from: string; scripts: ScriptEgress[] };
   /** `from` has no request left on a process that is no longer in its set. */
   'local.released': { from: string; isolate: string };
 }

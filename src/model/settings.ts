@@ -1,5 +1,6 @@
 /** Settings of one machine, made by `selvedge up` and handed to every child process in the variable SELVEDGE_SETTINGS. */
 import type { Plan } from './limits.ts';
+import type { PriceSheet } from './prices.ts';
 
 export interface Settings {
   /** Absolute; holds everything durable. See `model/layout.ts`. */
@@ -25,6 +26,8 @@ export interface Settings {
   isolateMemoryMb: number;
   /** Processes that one stateless version may have under load; cores by default. */
   maxInstances?: number;
+  /** Turns usage into bills; none without it. */
+  prices?: PriceSheet;
   /** Zygotes kept started. */
   zygotes: number;
   /** 'auto' takes the strongest that works. */

@@ -20,6 +20,7 @@ import { Children } from './children.ts';
 import { Fleet } from './fleet.ts';
 import { Follower } from './follower.ts';
 import { createIsolateHost } from './isolates/host.ts';
+import { startMetering } from './metering.ts';
 import { Scheduler } from './scheduler.ts';
 
 const EDGE_DRAIN_MS = 12_000;
@@ -44,6 +45,7 @@ export async function startPop(settings: Settings): Promise<Pop> {
   const usage = openUsage(paths.usage);
   const certificates = await openCertificates(settings.dataDir);
   const hub = createHub();
+  const stopMetering = startMetering(hub, usage);
   const follower = new Follower();
   const attached = new Map<string, Attach>();
 
@@ -62,7 +64,7 @@ export async function startPop(settings: Settings): Promise<Pop> {
       attached.delete(isolate);
       await hub.request('local.detach', { isolate });
     },
-    onUsage: (version, cpuMs) => usage.add(version.accountId, version.script, cpuMs),
+    onUsage: (version, cpuMs) => usage.add(version.accountId, version.script, { cpuMs }),
   });
 
   const children = new Children(settings, hub, {
@@ -149,6 +151,7 @@ export async function startPop(settings: Settings): Promise<Pop> {
       fleet.close();
       await host.close();
       await children.stop(['data'], OTHERS_DRAIN_MS);
+      stopMetering();
       usage.close();
       await hub.close();
       await blobs.close();
