@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { accountCommand } from './account.ts';
 import { caCommand } from './ca.ts';
 import { doctorCommand } from './doctor.ts';
+import { rolloutCommand } from './rollout.ts';
 import { statusCommand } from './status.ts';
 import { tokenCommand } from './token.ts';
 import { upCommand } from './up.ts';
@@ -33,6 +34,7 @@ for (const command of [
   accountCommand(),
   tokenCommand(),
   zoneCommand(),
+  rolloutCommand(),
   usageCommand(),
   caCommand(),
   wranglerCommand(),

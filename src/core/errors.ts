@@ -66,6 +66,8 @@ export const ERRORS = {
     meaning: 'The latest version is not deployed, so its settings or secrets cannot be edited in place.',
   },
   10222: { status: 404, meaning: 'The Worker has no version yet.' },
+  10321: { status: 409, meaning: 'A rollout of this Worker is running already.' },
+  10322: { status: 404, meaning: 'The Worker has no rollout.' },
 
   // Triggers
   10009: { status: 404, meaning: 'No such route.' },

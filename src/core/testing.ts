@@ -8,7 +8,7 @@ import type { Settings } from '../model/settings.ts';
 import { createIsolateHost } from '../pop/isolates/host.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import type { Ledger } from '../state/ledger.ts';
-import { createHub } from '../state/local-bus.ts';
+import { createHub, type Hub } from '../state/local-bus.ts';
 import { openSqliteLedger } from '../state/sqlite-ledger.ts';
 import { openUsage, type Usage } from '../state/usage.ts';
 import { openVault } from '../state/vault.ts';
@@ -29,6 +29,7 @@ export interface Bench {
   origin: string;
   directory: string;
   ledger: Ledger;
+  bus: Hub;
   usage: Usage;
   alice: Account;
   bob: Account;
@@ -38,6 +39,8 @@ export interface Bench {
   unseal(sealed: string): string;
   /** A call with alice's token unless another (or null for none) is given; `body` is sent as JSON unless it is a FormData. */
   api(method: string, path: string, body?: unknown, token?: string | null): Promise<Answer>;
+  /** Stops the API and starts it again on the same state, at another port. */
+  restart(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -87,14 +90,18 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const token = async ({ id }: Account) =>
     (await createToken(ledger, { accountId: id, name: 'test', expiresOn: null })).value;
   const tokens = { alice: await token(alice), bob: await token(bob) };
-  const server = await startCore({ settings, ledger, blobs, vault, bus, usage });
-  const origin = `http://127.0.0.1:${server.port}`;
-  const base = `${origin}/client/v4`;
+  let server = await startCore({ settings, ledger, blobs, vault, bus, usage });
+  const originOf = () => `http://127.0.0.1:${server.port}`;
   return {
-    base,
-    origin,
+    get base() {
+      return `${originOf()}/client/v4`;
+    },
+    get origin() {
+      return originOf();
+    },
     directory,
     ledger,
+    bus,
     usage,
     alice,
     bob,
@@ -102,12 +109,16 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
     applied,
     unseal: (sealed) => vault.unseal(sealed),
     async api(method, path, body, given = tokens.alice) {
-      const response = await fetch(base + path, {
+      const response = await fetch(`${originOf()}/client/v4${path}`, {
         method,
         headers: given === null ? {} : { authorization: `Bearer ${given}` },
         ...(body !== undefined && { body: body instanceof FormData ? body : JSON.stringify(body) }),
       });
       return { status: response.status, ...((await response.json()) as Omit<Answer, 'status'>) };
+    },
+    async restart() {
+      await server.close();
+      server = await startCore({ settings, ledger, blobs, vault, bus, usage });
     },
     async close() {
       await server.close();

@@ -1,7 +1,7 @@
 /**
  * What the processes say to each other over the Bus: subject -> message. "local." subjects stay on the machine.
  *
- *   core   --pop.inspect/applied/tail-->  supervisor
+ *   core   --pop.inspect/applied/tail-->  supervisor  --pop.traffic--> core
  *   edge   --local.snapshot/wake/verdict/certificate-->  supervisor  --local.docs/isolates--> edge, data
  *   supervisor --local.attach/detach--> data        edge, data --local.load/released--> supervisor
  *   data, edge --tail.<account>.<script>--> core (tail sessions)
@@ -154,6 +154,8 @@ export interface Publications {
   'local.load': { from: string; isolates: Record<string, { open: number; started: number }> };
   /** Every second if something was answered: deltas, for metering, metrics and the comparison of versions. */
   'local.traffic': { from: string; versions: VersionTraffic[] };
+  /** What a PoP's edges answered for versions that share their Worker's traffic with another, for the core's comparison. */
+  'pop.traffic': { pop: string; versions: VersionTraffic[] };
   /** Every second if a Worker asked the internet for something: deltas, for metering and metrics. */
   'local.egress': { from: string; scripts: ScriptEgress[] };
   /** `from` has no request left on a process that is no longer in its set. */

@@ -1,4 +1,5 @@
 /** Settings of one machine, made by `selvedge up` and handed to every child process in the variable SELVEDGE_SETTINGS. */
+import type { RollbackRule } from './compare-versions.ts';
 import type { Plan } from './limits.ts';
 import type { PriceSheet } from './prices.ts';
 
@@ -28,6 +29,8 @@ export interface Settings {
   maxInstances?: number;
   /** Turns usage into bills; none without it. */
   prices?: PriceSheet;
+  /** When a version that gets a part of the traffic is worse than the other; DEFAULT_RULE without it. */
+  rollout?: RollbackRule;
   /** Zygotes kept started. */
   zygotes: number;
   /** 'auto' takes the strongest that works. */

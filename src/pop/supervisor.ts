@@ -19,6 +19,7 @@ import { openCertificates } from './certificates.ts';
 import { Children } from './children.ts';
 import { Fleet } from './fleet.ts';
 import { Follower } from './follower.ts';
+import { forwardTraffic } from './forward-traffic.ts';
 import { createIsolateHost } from './isolates/host.ts';
 import { startMetering } from './metering.ts';
 import { Scheduler } from './scheduler.ts';
@@ -47,6 +48,7 @@ export async function startPop(settings: Settings): Promise<Pop> {
   const hub = createHub();
   const stopMetering = startMetering(hub, usage);
   const follower = new Follower();
+  forwardTraffic(hub, follower, settings.colo);
   const attached = new Map<string, Attach>();
 
   const host = await createIsolateHost({
