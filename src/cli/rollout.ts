@@ -38,10 +38,9 @@ export function rolloutCommand(): Command {
       'after',
       `
 Examples:
-  wrangler versions upload                                   makes the version
-  selvedge rollout shop --version 1a2b3c4d-... --steps 1,10,50,100 --every 5m
+  selvedge rollout shop --version <id> --steps 1,10,50,100 --every 5m      the id as wrangler versions upload printed it
   selvedge rollout status shop
-  selvedge rollout stop shop                                 the shares stay; wrangler rollback returns`,
+  selvedge rollout stop shop                                               the shares stay; wrangler rollback returns`,
     );
   const subcommand = (name: string, description: string, options?: { isDefault: boolean }) =>
     command
@@ -69,41 +68,42 @@ Examples:
         steps: steps.map((percentage) => ({ percentage, minutes: every })),
         auto_rollback: autoRollback,
       };
-      show(await call(worker, options, 'POST', body), options);
+      await call(worker, options, 'POST', body);
     });
   subcommand('status', 'the newest rollout, and both versions in figures').action(async (worker: string, options) =>
-    show(await call(worker, options, 'GET'), options),
+    call(worker, options, 'GET'),
   );
   subcommand('stop', 'go no further; the versions keep the shares that they have').action(
-    async (worker: string, options) => show(await call(worker, options, 'DELETE'), options),
+    async (worker: string, options) => call(worker, options, 'DELETE'),
   );
   return command;
 }
 
-function call(worker: string, { data, account }: Options, method: string, body?: unknown): Promise<Shown> {
+async function call(worker: string, options: Options, method: string, body?: unknown): Promise<void> {
   const path = `/accounts/{account}/workers/scripts/${encodeURIComponent(worker)}/selvedge/rollout`;
-  return callApi<Shown>({ data, account, method, path, body });
+  const rollout = await callApi<Shown>({ data: options.data, account: options.account, method, path, body });
+  print(options.json ? JSON.stringify(rollout, null, 2) : shownText(rollout));
 }
 
-function show(rollout: Shown, { json }: Options): void {
-  if (json) return print(JSON.stringify(rollout, null, 2));
+function shownText(rollout: Shown): string {
   const { steps, step, state, next_on, reason, comparison } = rollout;
-  const last = step + 1 === steps.length;
-  print(`Version ${rollout.version_id}: ${state}, step ${step + 1} of ${steps.length}, ${steps[step]!.percentage}%`);
-  if (state === 'running' && next_on) {
-    print(last ? `Ends at ${next_on}` : `${steps[step + 1]!.percentage}% at ${next_on}`);
-  }
-  if (reason) print(reason);
-  if (state === 'running' && !rollout.auto_rollback) print('Automatic roll-back is off.');
-  if (!comparison) return;
-  const row = (name: string, { version_id, requests, errors, p95_ms }: Compared) => [
-    name,
-    version_id,
-    String(requests),
-    String(errors),
-    p95_ms === null ? 'above 90 s' : p95_ms.toPrecision(3),
+  const next = steps[step + 1];
+  const lines = [
+    `Version ${rollout.version_id}: ${state}, step ${step + 1} of ${steps.length}, ${steps[step]!.percentage}%`,
   ];
-  print(
-    `\n${table(['', 'VERSION', 'REQUESTS', 'ERRORS', 'P95 MS'], [row('old', comparison.old), row('new', comparison.new)])}`,
-  );
+  if (next_on) lines.push(next ? `${next.percentage}% at ${next_on}` : `Ends at ${next_on}`);
+  if (reason) lines.push(reason);
+  if (state === 'running' && !rollout.auto_rollback) lines.push('Automatic roll-back is off.');
+  if (comparison) {
+    const row = (name: string, { version_id, requests, errors, p95_ms }: Compared) => [
+      name,
+      version_id,
+      String(requests),
+      String(errors),
+      p95_ms === null ? 'above 90 s' : p95_ms.toPrecision(3),
+    ];
+    const rows = [row('old', comparison.old), row('new', comparison.new)];
+    lines.push('', table(['', 'VERSION', 'REQUESTS', 'ERRORS', 'P95 MS'], rows));
+  }
+  return lines.join('\n');
 }
