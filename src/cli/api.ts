@@ -1,7 +1,7 @@
 /** Calls of the control API by commands, with the token of `wrangler.env`, or one of another account that lives as long as the call. */
 import { createToken, revokeToken } from '../core/accounts.ts';
 import { reason } from '../model/log.ts';
-import { existingDataDir, readWranglerEnv, requireRunning, urlHost, withLedger } from './data-dir.ts';
+import { existingDataDir, type Running, readWranglerEnv, requireRunning, urlHost, withLedger } from './data-dir.ts';
 
 const TIMEOUT_MS = 30_000;
 const TOKEN_LIFE_MS = 60_000;
@@ -19,22 +19,24 @@ export interface ApiCall {
 
 /** The call's `result`. Throws one sentence: nothing runs, no answer, or what the API said was wrong. */
 export async function callApi<T>(call: ApiCall): Promise<T> {
-  const own = readWranglerEnv(existingDataDir(call.data));
-  const account = call.account ?? own.CLOUDFLARE_ACCOUNT_ID ?? '';
-  if (account === own.CLOUDFLARE_ACCOUNT_ID) return send(call, account, own.CLOUDFLARE_API_TOKEN ?? '');
+  const dataDir = existingDataDir(call.data);
+  const running = requireRunning(dataDir);
+  const own = readWranglerEnv(dataDir);
+  const account = call.account ?? own.CLOUDFLARE_ACCOUNT_ID ?? running.accountId;
+  if (account === own.CLOUDFLARE_ACCOUNT_ID) return send(running, call, account, own.CLOUDFLARE_API_TOKEN ?? '');
   const expiresOn = new Date(Date.now() + TOKEN_LIFE_MS).toISOString();
   const { token, value } = await withLedger(call.data, (ledger) =>
     createToken(ledger, { accountId: account, name: 'selvedge command', expiresOn }),
   );
   try {
-    return await send(call, account, value);
+    return await send(running, call, account, value);
   } finally {
     await withLedger(call.data, (ledger) => revokeToken(ledger, token.id));
   }
 }
 
-async function send<T>({ data, method = 'GET', path, body }: ApiCall, account: string, token: string): Promise<T> {
-  const running = requireRunning(existingDataDir(data));
+async function send<T>(running: Running, call: ApiCall, account: string, token: string): Promise<T> {
+  const { method = 'GET', path, body } = call;
   const prefix = path.startsWith('/selvedge') ? '' : '/client/v4';
   const url = `http://${urlHost(running.listen)}:${running.api}${prefix}${path.replace('{account}', account)}`;
   const response = await fetch(url, {

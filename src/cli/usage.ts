@@ -1,5 +1,7 @@
 /** `selvedge usage`: what Workers used per account and day, and what it costs by the price sheet. */
+import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { readPrices } from '../config/prices.ts';
 import { listAccounts } from '../core/accounts.ts';
 import { layout } from '../model/layout.ts';
 import { type Bill, bill, type PriceSheet } from '../model/prices.ts';
@@ -18,6 +20,7 @@ interface Options {
   bill?: boolean;
   json?: boolean;
   csv?: boolean;
+  prices?: string;
   data: string;
 }
 
@@ -29,6 +32,7 @@ export function usageCommand(): Command {
     .option('--to <day>', 'last day, YYYY-MM-DD (UTC)', day)
     .addOption(new Option('--month <month>', 'YYYY-MM (UTC)').argParser(month).conflicts(['from', 'to']))
     .addOption(new Option('--bill', 'bills of a month, this one by default').conflicts(['from', 'to']))
+    .option('--prices <file>', 'price sheet to use (default: that of the running machine)')
     .option('--json', 'as JSON')
     .addOption(new Option('--csv', 'as CSV').conflicts('json'))
     .addOption(dataOption())
@@ -38,7 +42,8 @@ export function usageCommand(): Command {
 Examples:
   selvedge usage --from 2026-11-01
   selvedge usage --month 2026-11 --csv > usage.csv
-  selvedge usage --bill --month 2026-11     by the price sheet of the running machine`,
+  selvedge usage --bill --month 2026-11
+  selvedge usage --bill --prices next-year.json     what this month would cost`,
     )
     .action(async (options: Options) => print(await (options.bill ? billsText(options) : usageText(options))));
 }
@@ -73,7 +78,9 @@ function numbers(counts: UsageCounts): string[] {
 
 async function billsText(options: Options): Promise<string> {
   const period = options.month ?? new Date().toISOString().slice(0, 7);
-  const prices = await callApi<PriceSheet>({ data: options.data, path: '/selvedge/prices' });
+  const prices = options.prices
+    ? readPrices(readFileSync(options.prices, 'utf8'))
+    : await callApi<PriceSheet>({ data: options.data, path: '/selvedge/prices' });
   const rows = readUsage({ ...options, month: period });
   const accounts = await withLedger(options.data, listAccounts);
   // An account that used nothing still has its base price.
