@@ -133,6 +133,11 @@ export interface VersionTraffic {
   durationMs: number;
   /** Time to the answer's head, as in `model/histogram.ts`. */
   latency: number[];
+  /**
+   * true: requests that named their version (preview host, `Cloudflare-Workers-Version-Overrides`), in an entry of their own. They are metered, but
+   * not compared: otherwise whoever sends failing requests to one version could have it rolled back.
+   */
+  chosen?: boolean;
 }
 
 /** What one script's Workers did to the internet since the data process's last report. */

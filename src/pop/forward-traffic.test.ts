@@ -22,7 +22,7 @@ const traffic = (script: string, versionId: string): VersionTraffic => ({
   latency: emptyHistogram(),
 });
 
-it('the core is told the traffic of versions that share it with another, not of others', () => {
+it('the core is told the traffic of versions that share it with another, not of others, nor of requests that chose theirs', () => {
   const follower = new Follower();
   const deployed = (name: string, ...versionIds: string[]) => {
     const versions = versionIds.map((versionId) => ({ versionId, percentage: 100 / versionIds.length }));
@@ -42,12 +42,13 @@ it('the core is told the traffic of versions that share it with another, not of 
       traffic('whole', 'v3'),
       traffic('split', 'v0'),
       traffic('split', 'v2'),
+      { ...traffic('split', 'v2'), requests: 1000, errors: 1000, chosen: true },
       traffic('gone', 'v9'),
     ],
   } satisfies Publications['local.traffic']);
   hub.publish('local.traffic', { from: 'edge-0', versions: [traffic('whole', 'v3')] });
   assert.deepEqual(
-    told.map(({ pop, versions }) => [pop, versions.map(({ versionId }) => versionId)]),
-    [['dev', ['v1', 'v2']]],
+    told.map(({ pop, versions }) => [pop, versions.map(({ versionId, requests }) => `${versionId} ${requests}`)]),
+    [['dev', ['v1 1', 'v2 1']]],
   );
 });
