@@ -11,9 +11,10 @@
  *    versions, as likely as that at least x of the x+k largest of all times are new ones (exceedance test): Fisher's test with k of n.
  *
  * Looking again and again finds a difference between equal versions some day, so the level is spent: half of `alpha` is for each of the two tests,
- * and look number i of a pair of versions has 1/(i(i+1)) of it. These parts add up to 1 over any number of looks, so a pair of equal versions
- * is told apart falsely with a probability of at most `alpha` (0.001) in all. This holds for requests that fail or are slow independently of each other;
- * one visitor who repeats a failing request is not. The minimum effects above are there for that.
+ * and look number i has 1/(i(i+1)) of it. These parts add up to 1 over any number of looks, so an equal version is rolled back with a
+ * probability of at most `alpha` (0.001), for as long as the same two versions share the traffic, whatever the shares; a restart of the core begins
+ * anew. This holds for requests that fail or are slow independently of each other. One visitor who repeats a failing request is not
+ * independent: the minimum effects are there for that, and they do not cover every case.
  *
  * The first look is at `min_requests` (50) of both versions, the next when the new one has a quarter more, or any more after 30 s. What was
  * counted is dropped after `window_minutes` (10) with 20 times `min_requests`: a version that goes bad late is not hidden by its good past.
