@@ -82,7 +82,7 @@ it('others answer while one loops again and again', async () => {
 it('CPU time is metered and kept', async () => {
   await eventually(async () => {
     const { stdout } = await edge.selvedge(['usage', '--json']);
-    const rows = JSON.parse(stdout) as { script: string; cpuMs: number }[];
+    const { rows } = JSON.parse(stdout) as { rows: { script: string; cpuMs: number }[] };
     return rows.some(({ script, cpuMs }) => script === 'bad' && cpuMs >= 100);
   });
 });

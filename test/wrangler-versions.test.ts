@@ -40,7 +40,7 @@ describe('wrangler versions', () => {
     assert.equal((await edge.request(host)).text, '1');
   });
 
-  it('it is at its preview hosts', async () => {
+  it('it can be looked at before its release, at its preview hosts', async () => {
     assert.equal((await edge.request(edge.host(`${second.slice(0, 8)}-gradual`))).text, '2');
     assert.equal((await edge.request(edge.host('next-gradual'))).text, '2');
   });
@@ -119,6 +119,51 @@ describe('wrangler versions', () => {
     });
     assert.equal(status, 400);
     assert.match(body.errors[0].message, /100/);
+  });
+});
+
+describe('bindings and secrets are part of a version', () => {
+  const name = 'bound';
+  const host = edge.host(name);
+  const answer = 'export default { fetch(r, env) { return Response.json([env.MODE, env.KEY, env.MORE ?? null]) } }';
+  const bound = (vars: Record<string, string>) =>
+    edge.project(
+      { name, main: 'index.js', compatibility_date: '2026-11-01', preview_urls: true, vars },
+      { 'index.js': answer },
+    );
+  const seen = async (at = host) => (await edge.request(at)).json();
+  let first: string;
+  let last: string;
+
+  before(async () => {
+    await edge.deployed(['deploy'], { cwd: await bound({ MODE: 'one' }) });
+    await edge.deployed(['secret', 'put', 'KEY', '--name', name], { input: 'old secret' });
+    const cwd = await bound({ MODE: 'two', MORE: 'new binding' });
+    await edge.deployed(['versions', 'upload'], { cwd });
+    await edge.deployed(['versions', 'secret', 'put', 'KEY', '--name', name], { cwd, input: 'new secret' });
+    const listed = JSON.parse(await edge.deployed(['versions', 'list', '--name', name, '--json']));
+    const ids = listed.map(({ id }: { id: string }) => id);
+    first = ids[1];
+    last = ids.at(-1);
+  });
+
+  it('a version that is not deployed has its own at its preview host, the live one keeps its own', async () => {
+    assert.deepEqual(await seen(edge.host(`${last.slice(0, 8)}-${name}`)), ['two', 'new secret', 'new binding']);
+    assert.deepEqual(await seen(), ['one', 'old secret', null]);
+  });
+
+  it('in a split each request sees those of one version', async () => {
+    await edge.deployed(['versions', 'deploy', `${first}@50`, `${last}@50`, '-y', '--name', name]);
+    const texts = new Set<string>();
+    for (let i = 0; i < 60; i++) texts.add(JSON.stringify(await seen()));
+    assert.deepEqual([...texts].sort(), ['["one","old secret",null]', '["two","new secret","new binding"]']);
+  });
+
+  it('a deployment of the old version brings its own back', async () => {
+    await edge.deployed(['versions', 'deploy', `${last}@100`, '-y', '--name', name]);
+    assert.deepEqual(await seen(), ['two', 'new secret', 'new binding']);
+    await edge.deployed(['versions', 'deploy', `${first}@100`, '-y', '--name', name]);
+    assert.deepEqual(await seen(), ['one', 'old secret', null]);
   });
 });
 

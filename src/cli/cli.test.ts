@@ -20,7 +20,7 @@ function refused(ended: Ended, message: RegExp): void {
 }
 
 describe('selvedge, before anything runs', () => {
-  const commands = ['up', 'status', 'doctor', 'account', 'token', 'zone', 'usage', 'ca', 'wrangler'];
+  const commands = ['up', 'status', 'doctor', 'account', 'token', 'zone', 'rollout', 'usage', 'ca', 'wrangler'];
 
   for (const command of commands) {
     it(`${command} --help says what it does, with an example`, async () => {
@@ -45,6 +45,11 @@ describe('selvedge, before anything runs', () => {
     [['up', '--edges', '0'], /A number from 1/],
     [['up', '--sandbox', 'none'], /Allowed choices are/],
     [['usage', '--from', 'yesterday'], /written YYYY-MM-DD/],
+    [['usage', '--month', '2026-13'], /written YYYY-MM/],
+    [['usage', '--bill', '--from', '2026-11-01'], /cannot be used with/],
+    [['rollout', 'shop'], /required option '--version/],
+    [['rollout', 'shop', '--version', 'x', '--steps', '10,5'], /Rising percentages/],
+    [['rollout', 'shop', '--version', 'x', '--every', '5'], /a number with its unit/],
     [['status', '--nonsense'], /unknown option/],
     [['fly'], /unknown command/],
   ] as const) {

@@ -4,6 +4,7 @@ import { accountCommand } from './account.ts';
 import { caCommand } from './ca.ts';
 import { configCommand } from './config.ts';
 import { doctorCommand } from './doctor.ts';
+import { rolloutCommand } from './rollout.ts';
 import { statusCommand } from './status.ts';
 import { tokenCommand } from './token.ts';
 import { upCommand } from './up.ts';
@@ -35,6 +36,7 @@ for (const command of [
   accountCommand(),
   tokenCommand(),
   zoneCommand(),
+  rolloutCommand(),
   usageCommand(),
   caCommand(),
   wranglerCommand(),

@@ -66,6 +66,27 @@ export function day(text: string): string {
   return text;
 }
 
+/** YYYY-MM. */
+export function month(text: string): string {
+  if (!/^\d{4}-(0[1-9]|1[0-2])$/.test(text)) throw new InvalidArgumentError('A month is written YYYY-MM.');
+  return text;
+}
+
+/** "1,10,50,100": rising percentages. */
+export function percentages(text: string): number[] {
+  const values = text.split(',').map(Number);
+  const rising = values.every((value, i) => value > (values[i - 1] ?? 0) && value <= 100);
+  if (!rising) throw new InvalidArgumentError('Rising percentages are needed, such as 1,10,50,100.');
+  return values;
+}
+
+/** "30s", "5m", "1h" or "2d" -> minutes. */
+export function minutes(text: string): number {
+  const [, value, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+  if (!Number(value)) throw new InvalidArgumentError('A time is a number with its unit, such as 30s, 5m, 1h or 2d.');
+  return Number(value) * { s: 1 / 60, m: 1, h: 60, d: 1440 }[unit as 's' | 'm' | 'h' | 'd'];
+}
+
 function integer(text: string, min: number, max: number, message: string): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < min || value > max) throw new InvalidArgumentError(message);

@@ -7,6 +7,8 @@ import { z } from 'zod';
 import { createAddresses } from '../data/addresses.ts';
 import { DEFAULT_PLAN } from '../model/limits.ts';
 import { parseListen } from './listen.ts';
+import { Prices } from './prices.ts';
+import { Rollout } from './rollout.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -215,6 +217,8 @@ export const ConfigSchema = z
       .strictObject({ token: z.string().min(16).max(256).optional().describe('Bearer token that reads /metrics.') })
       .prefault({})
       .describe('Without a token /metrics answers on loopback only.'),
+    prices: Prices.optional(),
+    rollout: Rollout,
     traces: z
       .strictObject({
         endpoint: z

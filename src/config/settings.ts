@@ -63,6 +63,8 @@ export function toSettings(config: Config, opened: Opened): Settings {
             sample: requests.sample,
           },
     traces: config.traces ?? null,
+    ...(config.prices && { prices: config.prices }),
+    rollout: config.rollout,
     plan: {
       cpuMs: plan.cpu_ms,
       memoryMb: plan.memory_mb,

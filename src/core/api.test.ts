@@ -120,17 +120,18 @@ describe('an account', () => {
     assert.equal(foreign.errors[0]!.code, 9109);
   });
 
-  it('sees its own CPU usage and isolate processes only', async () => {
-    bench.usage.add(bench.alice.id, 'mine', 12);
-    bench.usage.add(bench.bob.id, 'theirs', 34);
+  it('sees its own usage and isolate processes only', async () => {
+    bench.usage.add(bench.alice.id, 'mine', { cpuMs: 12, requests: 3 });
+    bench.usage.add(bench.bob.id, 'theirs', { cpuMs: 34 });
     const response = await fetch(`${bench.origin}/selvedge/usage`, {
       headers: { authorization: `Bearer ${bench.tokens.alice}` },
     });
     const { result } = (await response.json()) as any;
     assert.deepEqual(
-      result.map(({ script, cpu_ms }: any) => [script, cpu_ms]),
-      [['mine', 12]],
+      result.rows.map(({ script, cpu_ms, requests }: any) => [script, cpu_ms, requests]),
+      [['mine', 12, 3]],
     );
+    assert.equal(result.totals.cpu_ms, 12);
     assert.equal((await fetch(`${bench.origin}/selvedge/usage`)).status, 400);
   });
 });

@@ -5,32 +5,49 @@ import { registerAssetsUpload } from './assets-upload.ts';
 import type { CoreContext } from './context.ts';
 import { registerAbsent } from './endpoints/absent.ts';
 import { registerDomains } from './endpoints/domains.ts';
+import { registerRollout } from './endpoints/rollout.ts';
 import { registerRoutes } from './endpoints/routes.ts';
 import { registerScripts } from './endpoints/scripts.ts';
 import { registerSecrets } from './endpoints/secrets.ts';
 import { registerSelvedge } from './endpoints/selvedge.ts';
 import { registerServices } from './endpoints/services.ts';
 import { registerTriggers } from './endpoints/triggers.ts';
+import { registerUsage } from './endpoints/usage.ts';
 import { registerUser } from './endpoints/user.ts';
 import { registerVersions } from './endpoints/versions.ts';
 import { registerZones } from './endpoints/zones.ts';
+import { startRollouts } from './rollout/steps.ts';
+import { watchVersions } from './rollout/watch.ts';
 import { registerTails } from './tails.ts';
 
-/** Makes the app. `close` ends the tail sessions. */
-export function createApi(context: CoreContext, usage: Pick<Usage, 'read'>): { app: App; close(): void } {
+/** Makes the app, and starts what runs beside it: rollouts and the watch over shared traffic. `close` ends that, and the tail sessions. */
+export async function createApi(
+  context: CoreContext,
+  usage: Pick<Usage, 'read'>,
+): Promise<{ app: App; close(): Promise<void> }> {
   const app = createApp();
+  const rollouts = await startRollouts(context);
+  const watch = watchVersions(context);
   registerUser(app, context);
   registerZones(app, context);
   registerRoutes(app, context);
   registerDomains(app, context);
   registerScripts(app, context);
   registerVersions(app, context);
+  registerRollout(app, context, rollouts, watch);
   registerSecrets(app, context);
   registerTriggers(app, context);
   registerServices(app, context);
   registerAssetsUpload(app, context);
-  registerSelvedge(app, context, usage);
+  registerSelvedge(app, context);
+  registerUsage(app, context, usage);
   const tails = registerTails(app, context);
   registerAbsent(app);
-  return { app, close: () => tails.close() };
+  return {
+    app,
+    async close() {
+      tails.close();
+      await Promise.all([rollouts.close(), watch.close()]);
+    },
+  };
 }

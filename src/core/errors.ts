@@ -66,6 +66,8 @@ export const ERRORS = {
     meaning: 'The latest version is not deployed, so its settings or secrets cannot be edited in place.',
   },
   10222: { status: 404, meaning: 'The Worker has no version yet.' },
+  10321: { status: 409, meaning: 'A rollout of this Worker is running already.' },
+  10322: { status: 404, meaning: 'The Worker has no rollout.' },
 
   // Triggers
   10009: { status: 404, meaning: 'No such route.' },
@@ -90,6 +92,12 @@ export const ERRORS = {
     meaning: 'An uploaded file is not the one that the manifest announced (hash, size, encoding).',
   },
   10305: { status: 400, meaning: 'The configuration of the assets is not valid, or their upload is not complete.' },
+
+  // Metering
+  10311: {
+    status: 404,
+    meaning: 'This Selvedge has no price sheet (`prices` in its configuration), so it makes no bills.',
+  },
 
   // Tail sessions
   10063: { status: 403, meaning: 'The Worker has the most tail sessions that it may have.' },

@@ -22,7 +22,7 @@ export interface CoreParts {
 export interface CoreServer {
   /** Where it listens; `settings.apiPort` 0 lets the system choose. */
   port: number;
-  /** Takes no new connection, ends tail sessions, and resolves when the open requests are answered. */
+  /** Takes no new connection, ends tail sessions and rollouts' clocks, and resolves when the open requests are answered. */
   close(): Promise<void>;
 }
 
@@ -33,7 +33,7 @@ export async function startCore({ usage, ...parts }: CoreParts): Promise<CoreSer
     ...parts,
     onUpgrade: (prefix, handler) => handlers.push({ prefix, handler }),
   };
-  const { app, close } = createApi(context, usage);
+  const { app, close } = await createApi(context, usage);
   const { settings } = parts;
   const server = await new Promise<Server>((resolve, reject) => {
     const started = serve({ fetch: app.fetch, hostname: settings.apiListen, port: settings.apiPort }, () => {
@@ -49,11 +49,11 @@ export async function startCore({ usage, ...parts }: CoreParts): Promise<CoreSer
   });
   return {
     port: (server.address() as AddressInfo).port,
-    close: () =>
-      new Promise((resolve) => {
-        close();
-        server.close(() => resolve());
-        server.closeIdleConnections();
-      }),
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      await close();
+      server.closeIdleConnections();
+      await closed;
+    },
   };
 }

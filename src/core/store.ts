@@ -107,6 +107,7 @@ export async function listScripts(context: CoreContext, accountId: string): Prom
  * one would show the old one's versions. To be called with the Worker's lock held.
  */
 export async function clearLeftovers({ ledger }: CoreContext, accountId: string, name: string): Promise<void> {
+  await ledger.delete(keys.rollout(accountId, name));
   for (const prefix of [keys.versions(accountId, name), keys.deployments(accountId, name)]) {
     for (const { key } of await ledger.list(prefix)) await ledger.delete(key);
   }
@@ -177,13 +178,22 @@ export async function addVersion(
   return { ...result, version: written };
 }
 
-/** Gives the versions their shares of the traffic. Returns when it is durable; see `untilLive`. */
+/** The deployment that was to be replaced is no longer the active one. */
+export class Superseded extends Error {
+  override name = 'Superseded';
+}
+
+/**
+ * Gives the versions their shares of the traffic. Returns when it is durable; see `untilLive`. `replaces`: only if this deployment is
+ * the active one, otherwise throws Superseded.
+ */
 export async function deploy(
   context: CoreContext,
   accountId: string,
   name: string,
   versions: Deployment['versions'],
   annotations: Record<string, string>,
+  replaces?: string,
 ): Promise<{ deployment: Deployment; revision: number }> {
   const deployment: Deployment = {
     id: randomUUID(),
@@ -196,6 +206,7 @@ export async function deploy(
   };
   const { script, revision } = await changeScript(context, accountId, name, async (before) => {
     if (!before) throw notFound();
+    if (replaces !== undefined && before.deployment?.id !== replaces) throw new Superseded(replaces);
     // The history of the one that is replaced is complete before it goes.
     if (before.deployment)
       await context.ledger.put(keys.deployment(accountId, name, before.deployment.id), before.deployment);

@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { testSettings } from '../config/testing.ts';
 import type { Account } from '../model/documents.ts';
+import type { Settings } from '../model/settings.ts';
 import { createIsolateHost } from '../pop/isolates/host.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import type { Ledger } from '../state/ledger.ts';
-import { createHub } from '../state/local-bus.ts';
+import { createHub, type Hub } from '../state/local-bus.ts';
 import { openSqliteLedger } from '../state/sqlite-ledger.ts';
 import { openUsage, type Usage } from '../state/usage.ts';
 import { openVault } from '../state/vault.ts';
@@ -28,6 +29,7 @@ export interface Bench {
   origin: string;
   directory: string;
   ledger: Ledger;
+  bus: Hub;
   usage: Usage;
   alice: Account;
   bob: Account;
@@ -37,10 +39,12 @@ export interface Bench {
   unseal(sealed: string): string;
   /** A call with alice's token unless another (or null for none) is given; `body` is sent as JSON unless it is a FormData. */
   api(method: string, path: string, body?: unknown, token?: string | null): Promise<Answer>;
+  /** Stops the API and starts it again on the same state, at another port. */
+  restart(): Promise<void>;
   close(): Promise<void>;
 }
 
-export async function openBench(): Promise<Bench> {
+export async function openBench(overrides: Partial<Settings> = {}): Promise<Bench> {
   const directory = await mkdtemp(join(tmpdir(), 'sc-'));
   const ledger = openSqliteLedger(join(directory, 'ledger.sqlite'));
   const blobs = await openFileBlobs(join(directory, 'blobs'));
@@ -64,20 +68,24 @@ export async function openBench(): Promise<Bench> {
     applied.push(sequence);
     return {};
   });
-  const settings = testSettings(directory, { edges: 1, isolateMemoryMb: 256, zygotes: 1 });
+  const settings = testSettings(directory, { edges: 1, isolateMemoryMb: 256, zygotes: 1, ...overrides });
   const alice = await createAccount(ledger, { name: 'Alice', subdomain: 'alice' });
   const bob = await createAccount(ledger, { name: 'Bob', subdomain: 'bob' });
   const token = async ({ id }: Account) =>
     (await createToken(ledger, { accountId: id, name: 'test', expiresOn: null })).value;
   const tokens = { alice: await token(alice), bob: await token(bob) };
-  const server = await startCore({ settings, ledger, blobs, vault, bus, usage });
-  const origin = `http://127.0.0.1:${server.port}`;
-  const base = `${origin}/client/v4`;
+  let server = await startCore({ settings, ledger, blobs, vault, bus, usage });
+  const originOf = () => `http://127.0.0.1:${server.port}`;
   return {
-    base,
-    origin,
+    get base() {
+      return `${originOf()}/client/v4`;
+    },
+    get origin() {
+      return originOf();
+    },
     directory,
     ledger,
+    bus,
     usage,
     alice,
     bob,
@@ -85,12 +93,16 @@ export async function openBench(): Promise<Bench> {
     applied,
     unseal: (sealed) => vault.unseal(sealed),
     async api(method, path, body, given = tokens.alice) {
-      const response = await fetch(base + path, {
+      const response = await fetch(`${originOf()}/client/v4${path}`, {
         method,
         headers: given === null ? {} : { authorization: `Bearer ${given}` },
         ...(body !== undefined && { body: body instanceof FormData ? body : JSON.stringify(body) }),
       });
       return { status: response.status, ...((await response.json()) as Omit<Answer, 'status'>) };
+    },
+    async restart() {
+      await server.close();
+      server = await startCore({ settings, ledger, blobs, vault, bus, usage });
     },
     async close() {
       await server.close();

@@ -67,6 +67,29 @@ export interface Deployment {
   versions: { versionId: string; percentage: number }[];
 }
 
+/** A deployment in steps: a version gets more and more of the traffic. */
+export interface Rollout {
+  id: string;
+  accountId: string;
+  script: string;
+  /** The version that is brought in, and the one that has the rest of the traffic. */
+  versionId: string;
+  oldVersionId: string;
+  /** Percentages rise; each lasts for its minutes, then comes the next. */
+  steps: { percentage: number; minutes: number }[];
+  /** Index of the current step, and the deployment that it made. */
+  step: number;
+  deploymentId: string;
+  /** When the next step is due; null if there is none. */
+  nextOn: string | null;
+  state: 'running' | 'finished' | 'stopped' | 'rolled-back';
+  /** Why it is stopped or rolled back. */
+  reason: string | null;
+  autoRollback: boolean;
+  createdOn: string;
+  modifiedOn: string;
+}
+
 /**
  * A Worker. This document is the point of commit: a deployment is live when `deployment` names it.
  * `deployment` is the active one, whole; older ones are documents of their own (`keys.deployment`).

@@ -20,6 +20,9 @@ export const keys = {
     accountId ? (script ? `version/${accountId}/${script}/` : `version/${accountId}/`) : 'version/',
   deployment: (accountId: string, script: string, id: string) => `deployment/${accountId}/${script}/${id}`,
   deployments: (accountId: string, script: string) => `deployment/${accountId}/${script}/`,
+  /** The newest rollout of a script. */
+  rollout: (accountId: string, script: string) => `rollout/${accountId}/${script}`,
+  rollouts: 'rollout/',
   /** What the client called a file (32 hex digits) -> its blob: files are stored once per account, never shared across accounts. */
   asset: (accountId: string, hash: string) => `asset/${accountId}/${hash}`,
   /** The sealed key that signs tokens of asset uploads. */

@@ -1,7 +1,7 @@
 /**
  * What the processes say to each other over the Bus: subject -> message. "local." subjects stay on the machine.
  *
- *   core   --pop.inspect/applied/tail-->  supervisor
+ *   core   --pop.inspect/applied/tail-->  supervisor  --pop.traffic--> core
  *   edge   --local.snapshot/wake/verdict/certificate-->  supervisor  --local.docs/isolates--> edge, data
  *   supervisor --local.attach/detach--> data        edge, data --local.load/released--> supervisor
  *   data, edge --tail.<account>.<script>--> core (tail sessions)
@@ -133,6 +133,22 @@ export interface VersionTraffic {
   durationMs: number;
   /** Time to the answer's head, as in `model/histogram.ts`. */
   latency: number[];
+  /**
+   * true: requests that named their version (preview host, `Cloudflare-Workers-Version-Overrides`), in an entry of their own. They are metered, but
+   * not compared: otherwise whoever sends failing requests to one version could have it rolled back.
+   */
+  chosen?: boolean;
+}
+
+/** What one script's Workers did to the internet since the data process's last report. */
+export interface ScriptEgress {
+  accountId: string;
+  script: string;
+  subrequests: number;
+  bytesOut: number;
+  bytesIn: number;
+  /** Subrequests that were not allowed: private addresses, ports, loops, too many. */
+  refused: number;
 }
 
 /** Publications: subject -> message. */
@@ -143,6 +159,10 @@ export interface Publications {
   'local.load': { from: string; isolates: Record<string, { open: number; started: number }> };
   /** Every second if something was answered: deltas, for metering, metrics and the comparison of versions. */
   'local.traffic': { from: string; versions: VersionTraffic[] };
+  /** What a PoP's edges answered for versions that share their Worker's traffic with another, for the core's comparison. */
+  'pop.traffic': { pop: string; versions: VersionTraffic[] };
+  /** Every second if a Worker asked the internet for something: deltas, for metering and metrics. */
+  'local.egress': { from: string; scripts: ScriptEgress[] };
   /** `from` has no request left on a process that is no longer in its set. */
   'local.released': { from: string; isolate: string };
 }

@@ -1,5 +1,7 @@
 /** Settings of one machine, made by `selvedge up` and handed to every child process in the variable SELVEDGE_SETTINGS. */
+import type { RollbackRule } from './compare-versions.ts';
 import type { Plan } from './limits.ts';
+import type { PriceSheet } from './prices.ts';
 
 /** One listening socket of the edges; the supervisor holds it and every edge process accepts from it. */
 export interface ListenerSettings {
@@ -101,6 +103,10 @@ export interface Settings {
   isolateMemoryMb: number;
   /** Processes that one stateless version may have under load; cores by default. */
   maxInstances?: number;
+  /** Turns usage into bills; none without it. */
+  prices?: PriceSheet;
+  /** When a version that gets a part of the traffic is worse than the other; DEFAULT_RULE without it. */
+  rollout?: RollbackRule;
   /** Zygotes kept started. */
   zygotes: number;
   /** 'auto' takes the strongest that works. */

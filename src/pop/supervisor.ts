@@ -19,7 +19,9 @@ import { openCertificates } from './certificates.ts';
 import { Children } from './children.ts';
 import { Fleet } from './fleet.ts';
 import { Follower } from './follower.ts';
+import { forwardTraffic } from './forward-traffic.ts';
 import { createIsolateHost } from './isolates/host.ts';
+import { startMetering } from './metering.ts';
 import { Scheduler } from './scheduler.ts';
 
 const EDGE_DRAIN_MS = 12_000;
@@ -52,7 +54,9 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
   const usage = openUsage(paths.usage);
   const certificates = await openCertificates(settings.dataDir);
   const hub = createHub();
+  const stopMetering = startMetering(hub, usage);
   const follower = new Follower();
+  forwardTraffic(hub, follower, settings.colo);
   const attached = new Map<string, Attach>();
 
   const host = await createIsolateHost({
@@ -70,7 +74,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
       attached.delete(isolate);
       await hub.request('local.detach', { isolate });
     },
-    onUsage: (version, cpuMs) => usage.add(version.accountId, version.script, cpuMs),
+    onUsage: (version, cpuMs) => usage.add(version.accountId, version.script, { cpuMs }),
   });
 
   const children = new Children(settings, hub, {
@@ -166,6 +170,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
       fleet.close();
       await host.close();
       await children.stop(['data'], OTHERS_DRAIN_MS);
+      stopMetering();
       usage.close();
       await hub.close();
       await blobs.close();
