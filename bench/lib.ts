@@ -145,13 +145,27 @@ export async function put(
 }
 const onHost = new Set<string>();
 
-/** The isolate processes of this edge. */
-export async function isolates(edge: Edge): Promise<{ script: string; pid: number; state: string }[]> {
+interface Status {
+  processes: { name: string; pid: number }[];
+  isolates: { id: string; script: string; pid: number; state: string }[];
+}
+
+async function statusOf(edge: Edge): Promise<Status> {
   const response = await fetch(`${edge.apiUrl.replace('/client/v4', '')}/selvedge/status`, {
     headers: { authorization: `Bearer ${edge.token}` },
   });
-  return ((await response.json()) as { result: { isolates: { script: string; pid: number; state: string }[] } }).result
-    .isolates;
+  return ((await response.json()) as { result: Status }).result;
+}
+
+/** The isolate processes of this edge. */
+export async function isolates(edge: Edge): Promise<Status['isolates']> {
+  return (await statusOf(edge)).isolates;
+}
+
+/** Its edge processes. */
+export async function edgePids(edge: Edge): Promise<number[]> {
+  const { processes } = await statusOf(edge);
+  return processes.filter(({ name }) => name.startsWith('edge-')).map(({ pid }) => pid);
 }
 
 export function stopped(child: ChildProcess): Promise<void> {

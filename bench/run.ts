@@ -8,9 +8,13 @@ import type { Row } from './lib.ts';
 import { row as coldStart } from './rows/cold-start.ts';
 import { row as deploy } from './rows/deploy.ts';
 import { row as hello } from './rows/hello.ts';
+import { row as http2 } from './rows/http2.ts';
+import { row as latency } from './rows/latency.ts';
 import { row as memory } from './rows/memory.ts';
 import { row as neighbour } from './rows/neighbour.ts';
+import { row as passthrough } from './rows/passthrough.ts';
 import { row as replacement } from './rows/replacement.ts';
+import { row as route } from './rows/route.ts';
 import { row as switchOver } from './rows/switch-over.ts';
 import { row as wranglerDev } from './rows/wrangler-dev.ts';
 
@@ -23,6 +27,10 @@ const ROWS: Record<string, Row> = {
   memory,
   neighbour,
   replacement,
+  passthrough,
+  http2,
+  latency,
+  route,
 };
 
 const asked = process.argv.slice(2);
