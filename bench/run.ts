@@ -5,6 +5,7 @@ import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { workerdPath } from '../src/pop/isolates/workerd.ts';
 import type { Row } from './lib.ts';
+import { row as bodies } from './rows/bodies.ts';
 import { row as coldStart } from './rows/cold-start.ts';
 import { row as deploy } from './rows/deploy.ts';
 import { row as hello } from './rows/hello.ts';
@@ -16,6 +17,7 @@ import { row as passthrough } from './rows/passthrough.ts';
 import { row as replacement } from './rows/replacement.ts';
 import { row as route } from './rows/route.ts';
 import { row as switchOver } from './rows/switch-over.ts';
+import { row as websockets } from './rows/websockets.ts';
 import { row as wranglerDev } from './rows/wrangler-dev.ts';
 
 const ROWS: Record<string, Row> = {
@@ -30,7 +32,9 @@ const ROWS: Record<string, Row> = {
   passthrough,
   http2,
   latency,
+  bodies,
   route,
+  websockets,
 };
 
 const asked = process.argv.slice(2);
