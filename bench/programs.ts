@@ -126,6 +126,13 @@ export class Client {
     });
   }
 
+  /** Asks the program for another message. */
+  ask<T>(): Promise<T> {
+    const answer = this.message<T>();
+    this.#child.send({});
+    return answer;
+  }
+
   stop(): Promise<void> {
     this.#child.kill('SIGKILL');
     return this.#ended;

@@ -8,8 +8,10 @@ import type { Row } from './lib.ts';
 import { row as bodies } from './rows/bodies.ts';
 import { row as coldStart } from './rows/cold-start.ts';
 import { row as deploy } from './rows/deploy.ts';
+import { row as flood } from './rows/flood.ts';
 import { row as hello } from './rows/hello.ts';
 import { row as http2 } from './rows/http2.ts';
+import { row as idleConnections } from './rows/idle-connections.ts';
 import { row as latency } from './rows/latency.ts';
 import { row as memory } from './rows/memory.ts';
 import { row as neighbour } from './rows/neighbour.ts';
@@ -33,6 +35,8 @@ const ROWS: Record<string, Row> = {
   http2,
   latency,
   bodies,
+  'idle-connections': idleConnections,
+  flood,
   route,
   websockets,
 };
