@@ -10,9 +10,11 @@ export interface Reading {
   descriptors: Record<string, number>;
 }
 
-/** Growth between the middle third of the load and its last third that is taken for the heap's own breathing. */
-export const GROWTH_SHARE = 0.15;
-export const GROWTH_BYTES = 16 * 1024 * 1024;
+/** Growth of what is alive after a garbage collection, between the middle third of the load and its last third. */
+const LIVE_GROWTH_BYTES = 2 * 1024 * 1024;
+/** The same of a process's whole memory: its heap breathes, and keeps what it once had for a while. Growth between the middle third of the load and its last third that is taken for the heap's own breathing. */
+const GROWTH_SHARE = 0.15;
+const GROWTH_BYTES = 16 * 1024 * 1024;
 /** Descriptors that a process may have more at rest after the load than before, such as a kept connection. */
 export const MORE_DESCRIPTORS = 3;
 
@@ -92,16 +94,32 @@ export function filesBelow(directory: string, ignored: RegExp = /^$/): string[] 
     .sort();
 }
 
-/** Memory is flat: the median of the last third is no more than the bounds above that of the middle third. The first third warms up. */
-export function growth(samples: number[]): { early: number; late: number; grows: boolean } {
-  const third = Math.floor(samples.length / 3);
-  const early = median(samples.slice(third, 2 * third));
-  const late = median(samples.slice(2 * third));
-  return { early, late, grows: late > early + Math.max(GROWTH_BYTES, early * GROWTH_SHARE) };
+/** The same figure of the middle and of the last third of the samples, in bytes; the first third warms up. */
+export interface Growth {
+  early: number;
+  late: number;
 }
 
-function median(values: number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+/** `figure` of a third: of what is alive the least, because bodies that are under way come on top; of all memory the median. */
+export function growth(samples: number[], figure: 'least' | 'median'): Growth {
+  const third = Math.floor(samples.length / 3);
+  const of = (some: number[]) => some.sort((a, b) => a - b)[figure === 'least' ? 0 : some.length >> 1] ?? Number.NaN;
+  return { early: of(samples.slice(third, 2 * third)), late: of(samples.slice(2 * third)) };
+}
+
+/** Sentences on what grows more than the bounds above; no samples are a problem too. */
+export function growing(name: string, live: Growth, all: Growth): string[] {
+  const sentence = (what: string, { early, late }: Growth) =>
+    `${what} grows: ${megabytes(early)} MB, then ${megabytes(late)} MB`;
+  const found: string[] = [];
+  if (!(live.late <= live.early + LIVE_GROWTH_BYTES)) found.push(sentence(`what is alive in ${name}`, live));
+  if (!(all.late <= all.early + Math.max(GROWTH_BYTES, all.early * GROWTH_SHARE)))
+    found.push(sentence(`the memory of ${name}`, all));
+  return found;
+}
+
+export function megabytes(bytes: number): string {
+  return (bytes / 1024 / 1024).toFixed(1);
 }
 
 /** What there is more of in `after` than in `before`: item -> how many more. */

@@ -1,14 +1,19 @@
 /** A real Selvedge under mixed load for some time, and what of it must not grow. `npm run soak` and the test suite run it. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { type Edge, eventually, startEdge } from '../harness.ts';
 import { CHANGING, type Count, deploy, kinds, run, startOrigin, WORKERS } from './load.ts';
 import {
   alive,
   descriptors,
   filesBelow,
+  type Growth,
+  growing,
   growth,
   MORE_DESCRIPTORS,
+  megabytes,
   privateBytes,
   processesBelow,
   surplus,
@@ -16,20 +21,23 @@ import {
 
 export interface Report {
   counts: Record<string, Count>;
-  /** Name of a process -> median of its private memory in the middle and in the last third of the load, bytes. */
-  memory: Record<string, { early: number; late: number }>;
+  /** Name of a process -> what is alive in its heap, and all memory of its own. */
+  memory: Record<string, { live: Growth; all: Growth }>;
   /** What is not as it has to be, as sentences; empty if all is well. */
   problems: string[];
 }
 
-const SAMPLE_MS = 1_000;
+const SAMPLE_MS = 2_000;
+const PROBE_MS = 5_000;
+const SAY_MS = 20_000;
+const REST_MS = 500;
 /** Each kind of load runs this long before the state at rest is taken: what is made once is there then. */
 const TOUCH_MS = 3_000;
 /**
  * Time to come to rest. A replaced process stays 30 s for its waitUntil(), one more under load goes after 30 calm seconds, an idle
  * connection to a process after 5 s.
  */
-const SETTLE_MS = 60_000;
+const SETTLE_MS = 50_000;
 const TOUCH_SETTLE_MS = 8_000;
 /** Grow by design and have their own bounds: the ledger and the usage with its deploys and days, compiled configurations, logs. */
 const GROWING = /^(ledger|usage|lock)\.sqlite|^compiled\/|^logs?\//;
@@ -51,7 +59,15 @@ interface Rest {
 
 /** Runs the load for `seconds`. `say` gets a line now and then. */
 export async function soak(seconds: number, say: (line: string) => void): Promise<Report> {
-  const edge = await startEdge({ args: ['--allow-egress', '127.0.0.1/32'] });
+  const probes = mkdtempSync(join(tmpdir(), 'selvedge-soak-'));
+  const probe = pathToFileURL(join(import.meta.dirname, 'probe.ts')).href;
+  const edge = await startEdge({
+    args: ['--allow-egress', '127.0.0.1/32'],
+    env: {
+      SOAK_PROBE_DIR: probes,
+      NODE_OPTIONS: `--expose-gc --disable-warning=ExperimentalWarning --import=${probe}`,
+    },
+  });
   const origin = await startOrigin();
   const problems: string[] = [];
   try {
@@ -71,15 +87,16 @@ export async function soak(seconds: number, say: (line: string) => void): Promis
 
     say(`load for ${seconds} s on ${Object.keys(long).join(', ')}`);
     const running = run(load.kinds);
-    const samples = await sample(long, seconds, say);
+    const samples = await sample(long, probes, seconds, say);
     await running.stop();
     load.close();
     problems.push(...badCounts(running.counts, load.kinds));
     const memory: Report['memory'] = {};
-    for (const [name, bytes] of Object.entries(samples)) {
-      const { early, late, grows } = growth(bytes);
-      memory[name] = { early, late };
-      if (grows) problems.push(`the memory of ${name} grows: ${megabytes(early)} MB, then ${megabytes(late)} MB`);
+    for (const name of Object.keys(long)) {
+      const live = growth(samples.live[name]!, 'least');
+      const all = growth(samples.all[name]!, 'median');
+      memory[name] = { live, all };
+      problems.push(...growing(name, live, all));
     }
 
     say('coming to rest');
@@ -98,6 +115,7 @@ export async function soak(seconds: number, say: (line: string) => void): Promis
   } finally {
     origin.close();
     await edge.close();
+    rmSync(probes, { recursive: true, force: true });
   }
 }
 
@@ -120,26 +138,54 @@ async function killOne(edge: Edge): Promise<void> {
   if (found && alive(found.pid)) process.kill(found.pid, 'SIGKILL');
 }
 
-/** Memory of each process once a second. */
+/** Memory of each process again and again: what is alive in its heap, and all that it has of its own. */
 async function sample(
   long: Record<string, number>,
+  probes: string,
   seconds: number,
   say: (line: string) => void,
-): Promise<Record<string, number[]>> {
-  const samples: Record<string, number[]> = Object.fromEntries(Object.keys(long).map((name) => [name, []]));
+): Promise<{ live: Record<string, number[]>; all: Record<string, number[]> }> {
+  const none = () => Object.fromEntries(Object.keys(long).map((name) => [name, [] as number[]]));
+  const samples = { live: none(), all: none() };
   const end = Date.now() + seconds * 1000;
-  for (let count = 0; Date.now() < end; count++) {
+  let said = 0;
+  while (Date.now() < end) {
     for (const [name, pid] of Object.entries(long)) {
-      const bytes = privateBytes(pid);
-      if (bytes !== undefined) samples[name]!.push(bytes);
+      const live = await liveBytes(pid, probes);
+      const all = privateBytes(pid);
+      if (live !== undefined) samples.live[name]!.push(live);
+      if (all !== undefined) samples.all[name]!.push(all);
     }
-    if (count % 60 === 0) {
-      const now = Object.entries(samples).map(([name, list]) => `${name} ${megabytes(list.at(-1) ?? 0)} MB`);
-      say(`${Math.round((end - Date.now()) / 1000)} s to go; ${now.join(', ')}`);
+    if (Date.now() - said > SAY_MS) {
+      said = Date.now();
+      const now = Object.keys(long).map(
+        (name) =>
+          `${name} ${megabytes(samples.live[name]!.at(-1) ?? 0)} of ${megabytes(samples.all[name]!.at(-1) ?? 0)}`,
+      );
+      say(`${Math.round((end - Date.now()) / 1000)} s to go; MB alive: ${now.join(', ')}`);
     }
     await sleep(SAMPLE_MS);
   }
   return samples;
+}
+
+/** Asks the probe; undefined if the process does not answer, which other rules find. */
+async function liveBytes(pid: number, probes: string): Promise<number | undefined> {
+  const read = (): { number: number; liveBytes: number } | undefined => {
+    const path = join(probes, String(pid));
+    return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : undefined;
+  };
+  const before = read()?.number ?? 0;
+  try {
+    process.kill(pid, 'SIGUSR2');
+    const answer = () => {
+      const now = read();
+      return now && now.number > before && now;
+    };
+    return (await eventually(answer, PROBE_MS)).liveBytes;
+  } catch {
+    return undefined;
+  }
 }
 
 function badCounts(counts: Record<string, Count>, all: ReturnType<typeof kinds>['kinds']): string[] {
@@ -169,7 +215,7 @@ async function rest(
       dataFiles: filesBelow(edge.dataDir, GROWING),
     };
     if (good(now) || Date.now() > end) return now;
-    await sleep(SAMPLE_MS);
+    await sleep(REST_MS);
   }
 }
 
@@ -194,10 +240,6 @@ function leaks(before: Rest, after: Rest): string[] {
 async function goneWithin(pids: number[]): Promise<number[]> {
   await eventually(() => !pids.some(alive), 5_000).catch(() => undefined);
   return pids.filter(alive);
-}
-
-function megabytes(bytes: number): string {
-  return (bytes / 1024 / 1024).toFixed(1);
 }
 
 function sleep(ms: number): Promise<void> {
