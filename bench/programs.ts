@@ -9,8 +9,8 @@ const PACKAGES: Record<string, string> = { wrk: 'wrk', h2load: 'nghttp2-client',
 const TICKS_PER_SECOND = 100;
 
 /** Throws one sentence that says which packages to install if one of the programs is missing. */
-export function need(...programs: string[]): void {
-  const missing = programs.filter((program) => {
+export function need(programs: string[]): void {
+  const missing = [...new Set(programs)].filter((program) => {
     try {
       execFileSync('sh', ['-c', 'command -v "$0"', program], { stdio: 'ignore', env: withSbin() });
       return false;
@@ -20,7 +20,7 @@ export function need(...programs: string[]): void {
   });
   if (missing.length === 0) return;
   const packages = missing.map((program) => PACKAGES[program] ?? program);
-  throw new Error(`${missing.join(' and ')} is needed for this row: apt-get install ${packages.join(' ')}`);
+  throw new Error(`${missing.join(', ')} needed: apt-get install ${packages.join(' ')}`);
 }
 
 /** nginx is where the path of plain users does not lead. */

@@ -5,6 +5,7 @@ import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { workerdPath } from '../src/pop/isolates/workerd.ts';
 import type { Row } from './lib.ts';
+import { need } from './programs.ts';
 import { row as bodies } from './rows/bodies.ts';
 import { row as coldStart } from './rows/cold-start.ts';
 import { row as deploy } from './rows/deploy.ts';
@@ -42,20 +43,21 @@ const ROWS: Record<string, Row> = {
 };
 
 const asked = process.argv.slice(2);
+const rows = asked.length > 0 ? asked : Object.keys(ROWS);
 const unknown = asked.find((name) => !(name in ROWS));
 if (unknown) {
   console.error(`there is no row ${unknown}; the rows are: ${Object.keys(ROWS).join(', ')}`);
   process.exit(1);
 }
 try {
-  execFileSync('sh', ['-c', 'command -v wrk'], { stdio: 'ignore' });
-} catch {
-  console.error('the benchmark needs wrk: apt-get install wrk');
+  need(rows.flatMap((name) => ROWS[name]!.needs ?? []));
+} catch (error) {
+  console.error(error instanceof Error ? error.message : String(error));
   process.exit(1);
 }
 
 const lines: string[] = [];
-for (const name of asked.length > 0 ? asked : Object.keys(ROWS)) {
+for (const name of rows) {
   const row = ROWS[name]!;
   process.stdout.write(`${row.what}, against ${row.against} ... `);
   const { measured, detail, met } = await row.run();

@@ -1,6 +1,6 @@
 import type { Transferred } from '../clients/transfer.ts';
 import { interleaved, type Row } from '../lib.ts';
-import { client, need } from '../programs.ts';
+import { client } from '../programs.ts';
 import { beforeTheSameWorker } from '../proxies.ts';
 
 const BYTES = 100 * 1000 * 1000;
@@ -42,8 +42,8 @@ export const row: Row = {
   what: '100 MB up and 100 MB down through a Worker, bytes/s, the worse of the two',
   against: 'nginx before the same workerd',
   goal: `>= ${GOAL}x`,
+  needs: ['nginx'],
   run() {
-    need('nginx');
     return beforeTheSameWorker(SOURCE, async ({ edge, host, nginx }) => {
       const ratios: number[] = [];
       const details: string[] = [];

@@ -1,5 +1,5 @@
 import { HELLO, type Row } from '../lib.ts';
-import { h2load, need } from '../programs.ts';
+import { h2load } from '../programs.ts';
 import { beforeTheSameWorker, efficiency } from '../proxies.ts';
 
 const CONNECTIONS = 16;
@@ -11,8 +11,8 @@ export const row: Row = {
   what: `the same over HTTP/2 and TLS (ECDSA P-256), ${CONNECTIONS} connections of ${STREAMS} streams`,
   against: 'nginx with TLS and HTTP/2 before the same workerd',
   goal: `>= ${GOAL}x`,
+  needs: ['h2load', 'nginx'],
   run() {
-    need('h2load', 'nginx');
     return beforeTheSameWorker(HELLO, (proxies) =>
       efficiency(proxies, GOAL, ({ https }) => h2load(https, proxies.host, CONNECTIONS, STREAMS, SECONDS)),
     );

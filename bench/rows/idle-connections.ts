@@ -1,6 +1,6 @@
 import type { Open } from '../clients/idle.ts';
 import { HELLO, type Row } from '../lib.ts';
-import { Client, need, openFilesLimit, privateBytes } from '../programs.ts';
+import { Client, openFilesLimit, privateBytes } from '../programs.ts';
 import { beforeTheSameWorker } from '../proxies.ts';
 
 const CONNECTIONS = 10_000;
@@ -15,8 +15,8 @@ export const row: Row = {
   what: `${CONNECTIONS} idle TLS connections after one request each, private memory of the process per connection`,
   against: 'nginx',
   goal: `<= ${GOAL}x`,
+  needs: ['nginx'],
   async run() {
-    need('nginx');
     if (openFilesLimit() < CONNECTIONS + OTHER_FILES)
       throw new Error(
         `this row needs ${CONNECTIONS + OTHER_FILES} open files and the hard limit is ${openFilesLimit()}: prlimit --pid $$ --nofile=${2 * CONNECTIONS}`,

@@ -1,5 +1,5 @@
 import { HELLO, type Row } from '../lib.ts';
-import { need, wrk } from '../programs.ts';
+import { wrk } from '../programs.ts';
 import { beforeTheSameWorker, efficiency } from '../proxies.ts';
 
 const CONNECTIONS = 64;
@@ -10,8 +10,8 @@ export const row: Row = {
   what: `requests per CPU-second of the edge process alone, pass-through to one Worker, ${CONNECTIONS} connections`,
   against: 'nginx proxy_pass to the same workerd',
   goal: `>= ${GOAL}x`,
+  needs: ['wrk', 'nginx'],
   run() {
-    need('wrk', 'nginx');
     return beforeTheSameWorker(HELLO, (proxies) =>
       efficiency(proxies, GOAL, ({ http }) => wrk(http, proxies.host, CONNECTIONS, SECONDS)),
     );
