@@ -1,5 +1,5 @@
 /** What the rows of the benchmark share: load, medians, workerd alone, a Worker put up by the API. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type Agent, request } from 'node:http';
 import { createServer } from 'node:net';
@@ -7,12 +7,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { workerdPath } from '../src/pop/isolates/workerd.ts';
 import type { Edge } from '../test/harness.ts';
+import { wrk } from './programs.ts';
 
 /** One row of the table. `measured` and `detail` are texts for it; `met` says whether the goal is reached. */
 export interface Row {
   what: string;
   against: string;
   goal: string;
+  /** Programs that have to be installed. */
+  needs?: string[];
   run(): Promise<{ measured: string; detail: string; met: boolean }>;
 }
 
@@ -31,14 +34,8 @@ export function percentile(values: number[], share: number): number {
 }
 
 /** Requests a second by wrk: one thread, 64 connections. Throws if answers other than 2xx come. */
-export function throughput(port: number, host: string): number {
-  const output = execFileSync(
-    'wrk',
-    ['-t1', '-c64', `-d${LOAD_SECONDS}s`, '-H', `Host: ${host}`, `http://127.0.0.1:${port}/`],
-    { encoding: 'utf8' },
-  );
-  if (/Non-2xx/.test(output)) throw new Error(`errors under load: ${output}`);
-  return Number(/Requests\/sec:\s+([\d.]+)/.exec(output)![1]);
+export async function throughput(port: number, host: string): Promise<number> {
+  return (await wrk(port, host, 64, LOAD_SECONDS)).perSecond;
 }
 
 /** Measures A and B in turns, so that a machine whose speed drifts harms both alike. Returns the medians and the median ratio. */
@@ -145,13 +142,27 @@ export async function put(
 }
 const onHost = new Set<string>();
 
-/** The isolate processes of this edge. */
-export async function isolates(edge: Edge): Promise<{ script: string; pid: number; state: string }[]> {
+interface Status {
+  processes: { name: string; pid: number }[];
+  isolates: { id: string; script: string; pid: number; state: string }[];
+}
+
+async function statusOf(edge: Edge): Promise<Status> {
   const response = await fetch(`${edge.apiUrl.replace('/client/v4', '')}/selvedge/status`, {
     headers: { authorization: `Bearer ${edge.token}` },
   });
-  return ((await response.json()) as { result: { isolates: { script: string; pid: number; state: string }[] } }).result
-    .isolates;
+  return ((await response.json()) as { result: Status }).result;
+}
+
+/** The isolate processes of this edge. */
+export async function isolates(edge: Edge): Promise<Status['isolates']> {
+  return (await statusOf(edge)).isolates;
+}
+
+/** Its edge processes. */
+export async function edgePids(edge: Edge): Promise<number[]> {
+  const { processes } = await statusOf(edge);
+  return processes.filter(({ name }) => name.startsWith('edge-')).map(({ pid }) => pid);
 }
 
 export function stopped(child: ChildProcess): Promise<void> {

@@ -5,13 +5,22 @@ import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { workerdPath } from '../src/pop/isolates/workerd.ts';
 import type { Row } from './lib.ts';
+import { need } from './programs.ts';
+import { row as bodies } from './rows/bodies.ts';
 import { row as coldStart } from './rows/cold-start.ts';
 import { row as deploy } from './rows/deploy.ts';
+import { row as flood } from './rows/flood.ts';
 import { row as hello } from './rows/hello.ts';
+import { row as http2 } from './rows/http2.ts';
+import { row as idleConnections } from './rows/idle-connections.ts';
+import { row as latency } from './rows/latency.ts';
 import { row as memory } from './rows/memory.ts';
 import { row as neighbour } from './rows/neighbour.ts';
+import { row as passthrough } from './rows/passthrough.ts';
 import { row as replacement } from './rows/replacement.ts';
+import { row as route } from './rows/route.ts';
 import { row as switchOver } from './rows/switch-over.ts';
+import { row as websockets } from './rows/websockets.ts';
 import { row as wranglerDev } from './rows/wrangler-dev.ts';
 
 const ROWS: Record<string, Row> = {
@@ -23,23 +32,32 @@ const ROWS: Record<string, Row> = {
   memory,
   neighbour,
   replacement,
+  passthrough,
+  http2,
+  latency,
+  bodies,
+  'idle-connections': idleConnections,
+  flood,
+  route,
+  websockets,
 };
 
 const asked = process.argv.slice(2);
+const rows = asked.length > 0 ? asked : Object.keys(ROWS);
 const unknown = asked.find((name) => !(name in ROWS));
 if (unknown) {
   console.error(`there is no row ${unknown}; the rows are: ${Object.keys(ROWS).join(', ')}`);
   process.exit(1);
 }
 try {
-  execFileSync('sh', ['-c', 'command -v wrk'], { stdio: 'ignore' });
-} catch {
-  console.error('the benchmark needs wrk: apt-get install wrk');
+  need(rows.flatMap((name) => ROWS[name]!.needs ?? []));
+} catch (error) {
+  console.error(error instanceof Error ? error.message : String(error));
   process.exit(1);
 }
 
 const lines: string[] = [];
-for (const name of asked.length > 0 ? asked : Object.keys(ROWS)) {
+for (const name of rows) {
   const row = ROWS[name]!;
   process.stdout.write(`${row.what}, against ${row.against} ... `);
   const { measured, detail, met } = await row.run();

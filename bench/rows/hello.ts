@@ -5,6 +5,7 @@ export const row: Row = {
   what: 'hello world through the edge, 1 instance, requests/s',
   against: 'workerd alone on a TCP port',
   goal: '>= 0.75x',
+  needs: ['wrk'],
   async run() {
     const one = await startEdge({ args: ['--max-instances', '1', '--edges', '1'] });
     const usual = await startEdge({ args: ['--max-instances', '1'] });

@@ -1,18 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { startEdge } from '../../test/harness.ts';
 import { HELLO, isolates, put, type Row } from '../lib.ts';
+import { privateBytes } from '../programs.ts';
 
 const WORKERS = 200;
-
-/** Memory that the process shares with no other, bytes: what would be free without it. */
-function privateBytes(pid: number): number {
-  let kilobytes = 0;
-  for (const match of readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8').matchAll(
-    /^Private_(?:Clean|Dirty):\s+(\d+) kB$/gm,
-  ))
-    kilobytes += Number(match[1]);
-  return kilobytes * 1024;
-}
 
 function parentOf(pid: number): number {
   return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]);

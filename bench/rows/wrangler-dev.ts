@@ -5,6 +5,7 @@ export const row: Row = {
   what: 'the same',
   against: 'the same Worker in `wrangler dev`',
   goal: '>= 10x',
+  needs: ['wrk'],
   async run() {
     const edge = await startEdge({ args: ['--max-instances', '1'] });
     const port = await freePort();
