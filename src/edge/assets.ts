@@ -47,9 +47,14 @@ export class AssetStage {
       return sendError(reply, head, ray, 'notFound');
     }
     passage.body.resume();
+    reply.record.fromAssets = true;
     reply.head(answer.status, [...answer.headers.flat(), 'CF-Ray', ray, 'Server', 'selvedge']);
     const { body } = answer;
-    if (reply.gone) return body instanceof Readable ? void body.destroy() : undefined;
+    if (reply.gone) {
+      reply.record.end('canceled');
+      if (body instanceof Readable) body.destroy();
+      return;
+    }
     if (!(body instanceof Readable)) return reply.end(body ?? undefined);
     body.on('data', (chunk: Buffer) => {
       if (!reply.write(chunk)) body.pause();

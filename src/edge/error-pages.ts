@@ -14,6 +14,12 @@ export const EDGE_ERRORS = {
     title: 'Request header fields too large',
     who: 'the sender of the request',
   },
+  tooLarge: {
+    status: 413,
+    code: 413,
+    title: 'Payload too large',
+    who: 'the sender of the request, or the operator of this edge by its limits',
+  },
   methodNotAllowed: { status: 405, code: 405, title: 'Method not allowed', who: 'the sender of the request' },
   unknownHost: {
     status: 404,
@@ -61,6 +67,7 @@ export type EdgeError = keyof typeof EDGE_ERRORS;
 
 /** Answers with the error. `detail`: one more sentence for the page, shown as text. */
 export function sendError(reply: Reply, head: Head | null, ray: string, error: EdgeError, detail = ''): void {
+  reply.record.outcome = error;
   if (reply.started) {
     reply.cut();
     return;

@@ -13,6 +13,7 @@ import type { AssetStage } from './assets.ts';
 import { sendError } from './error-pages.ts';
 import { BadRequest, type Head, readHead } from './headers.ts';
 import { type Client, identify, rayId } from './identify.ts';
+import { type Observer, RequestRecord } from './record.ts';
 import { Http1Reply, Http2Reply, type Reply } from './reply.ts';
 import type { Snapshot, VersionDoc } from './snapshot.ts';
 import { versionOf } from './version.ts';
@@ -25,6 +26,9 @@ export interface Edge {
   snapshot: Snapshot;
   bus: Bus;
   assets: AssetStage;
+  observer: Observer;
+  /** Code of this PoP as it stands in CF-Ray. */
+  colo: string;
   /** The process stops: what is under way is finished, connections are not kept. */
   draining: boolean;
 }
@@ -38,7 +42,7 @@ const clients = new WeakMap<object, Client | Promise<Client>>();
 export function handleHttp1(edge: Edge, request: IncomingMessage, response: ServerResponse): void {
   const { socket } = request;
   withClient(edge, socket, socket, 'HTTP/1.1', (client) =>
-    handle(edge, request, new Http1Reply(response, edge), client),
+    handle(edge, request, new Http1Reply(response, edge, recordOf(edge, client)), client),
   );
 }
 
@@ -48,7 +52,7 @@ export function handleHttp2(edge: Edge, request: Http2ServerRequest, response: H
   // Gone before its request was looked at; its socket could not be asked any more.
   if (!session || session.destroyed) return;
   withClient(edge, session, session.socket as Socket, 'HTTP/2', (client) =>
-    handle(edge, request, new Http2Reply(response), client),
+    handle(edge, request, new Http2Reply(response, recordOf(edge, client)), client),
   );
 }
 
@@ -74,28 +78,34 @@ function withClient(
   } else then(client);
 }
 
+function recordOf(edge: Edge, client: Client): RequestRecord {
+  return new RequestRecord(edge.observer, client, `${rayId()}-${edge.colo}`);
+}
+
 function handle(edge: Edge, request: Request, reply: Reply, client: Client): void {
-  const ray = `${rayId()}-${edge.settings.colo.toUpperCase()}`;
+  const { ray } = reply.record;
   const head = headOf(edge, request, client, reply, ray);
   if (!head) return;
   const version = decide(edge, head, client, reply, ray);
   if (!version) return;
-  const passage: Passage = { head, body: request, client, ray, reply, version, time: Date.now() };
+  const maxBodyBytes = edge.settings.plan.bodyBytes;
+  const passage: Passage = { head, body: request, maxBodyBytes, client, ray, reply, version };
   if (version.assets) edge.assets.answer(edge, passage);
   else askWorker(edge.snapshot, edge.bus, passage);
 }
 
 /** Passes on one WebSocket upgrade. `socket` is ours from here on, its errors too. */
 export function handleUpgrade(edge: Edge, request: IncomingMessage, socket: Duplex, early: Buffer): void {
-  const reply = new UpgradeReply(socket);
+  socket.on('error', () => socket.destroy());
   withClient(edge, request.socket, request.socket, 'HTTP/1.1', (client) => {
-    const ray = `${rayId()}-${edge.settings.colo.toUpperCase()}`;
+    const reply = new UpgradeReply(socket, recordOf(edge, client));
+    const { ray } = reply.record;
     const head = headOf(edge, request, client, reply, ray);
     if (!head) return;
     const version = decide(edge, head, client, reply, ray);
     if (!version) return;
     if (!version.hasCode) return sendError(reply, head, ray, 'notFound');
-    const passage: Passage = { head, body: request, client, ray, reply, version, time: Date.now() };
+    const passage: Passage = { head, body: request, maxBodyBytes: 0, client, ray, reply, version };
     passWebSocket(edge.snapshot, edge.bus, passage, socket, early).catch((error: unknown) => {
       log('error', 'a WebSocket could not be passed on', { version: version.id, error: reason(error) });
       sendError(reply, head, ray, 'edge');
@@ -124,6 +134,7 @@ function headOf(edge: Edge, request: Request, client: Client, reply: Reply, ray:
       if (!stream.endAfterHeaders && head.bodyLength === 0 && request.headers['content-length'] === undefined)
         head.bodyLength = null;
     }
+    reply.record.head = head;
     return head;
   } catch (error) {
     if (!(error instanceof BadRequest)) throw error;
@@ -145,28 +156,51 @@ function decide(edge: Edge, head: Head, client: Client, reply: Reply, ray: strin
     return undefined;
   }
   const version = versionOf(snapshot, target, head);
-  if (!version) sendError(reply, head, ray, 'noDeployment');
+  const { record } = reply;
+  record.routedAt = performance.now();
+  if (!version) {
+    sendError(reply, head, ray, 'noDeployment');
+    return undefined;
+  }
+  if (head.bodyLength !== null && head.bodyLength > edge.settings.plan.bodyBytes) {
+    sendError(reply, head, ray, 'tooLarge');
+    return undefined;
+  }
+  record.version = version;
+  record.chosen = target.versionId !== undefined || head.versionOverrides !== undefined;
   return version;
 }
 
 /** Error answers on a socket that asked for an upgrade. */
 class UpgradeReply implements Reply {
   readonly #socket: Duplex;
+  readonly record: RequestRecord;
   started = false;
-  constructor(socket: Duplex) {
+  constructor(socket: Duplex, record: RequestRecord) {
     this.#socket = socket;
-    socket.on('error', () => socket.destroy());
+    this.record = record;
+    const { bytesRead, bytesWritten } = socket as Socket;
+    socket.once('close', () => {
+      if (record.status === 101) {
+        record.bytesIn = (socket as Socket).bytesRead - bytesRead;
+        record.bytesOut = (socket as Socket).bytesWritten - bytesWritten;
+      }
+      record.end(record.status === 0 ? 'canceled' : record.outcome);
+    });
   }
   head(status: number, headers: string[]): void {
     this.started = true;
+    this.record.answered(status);
     let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nConnection: close\r\n`;
     for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`;
     this.#socket.write(`${text}\r\n`, 'latin1');
   }
   write(chunk: Buffer): boolean {
+    this.record.bytesOut += chunk.length;
     return this.#socket.write(chunk);
   }
   end(chunk?: Buffer | string): void {
+    if (chunk) this.record.bytesOut += chunk.length;
     this.#socket.end(chunk);
   }
   onDrain(handler: () => void): void {

@@ -13,6 +13,7 @@ export interface Client {
   /** ISO 3166 code, 'XX' if it is not known. */
   country: string;
   scheme: 'http' | 'https';
+  protocol: 'HTTP/1.1' | 'HTTP/2';
   /** The value of the internal header with request.cf: JSON, UTF-8 bytes as latin1. */
   cf: string;
   /** The same as an object, for tails. */
@@ -30,7 +31,13 @@ export function identify(socket: Socket, protocol: 'HTTP/1.1' | 'HTTP/2', colo: 
   return describe(ip, place, tls, protocol, colo);
 }
 
-function describe(ip: string, place: Place, tls: TLSSocket | null, protocol: string, colo: string): Client {
+function describe(
+  ip: string,
+  place: Place,
+  tls: TLSSocket | null,
+  protocol: 'HTTP/1.1' | 'HTTP/2',
+  colo: string,
+): Client {
   const cf: Record<string, unknown> = { ...place, colo: colo.toUpperCase(), httpProtocol: protocol };
   if (tls) {
     cf.tlsVersion = tls.getProtocol() ?? '';
@@ -46,6 +53,7 @@ function describe(ip: string, place: Place, tls: TLSSocket | null, protocol: str
     ip,
     country,
     scheme,
+    protocol,
     cf: json,
     cfObject: cf,
     lines: [

@@ -40,6 +40,10 @@ async function serveRaw(onSocket: (socket: Socket) => void) {
   return new IsolateClient(path);
 }
 
+function bodyOf(stream: Readable, length: number | null): Body {
+  return { stream, length, maxBytes: 1_000_000, counter: { bytesIn: 0 } };
+}
+
 interface Answer {
   status: number;
   headers: string[];
@@ -94,7 +98,7 @@ describe('the client of an isolate process', () => {
     it(`sends a body ${length === null ? 'in chunks' : 'of known length'}`, async () => {
       const { client } = await serve((request, response) => request.pipe(response));
       const text = 'x'.repeat(200_000);
-      const answer = await send(client, 'POST', '/', { stream: Readable.from([Buffer.from(text)]), length });
+      const answer = await send(client, 'POST', '/', bodyOf(Readable.from([Buffer.from(text)]), length));
       assert.equal(answer.body, text);
     });
   }
@@ -105,7 +109,7 @@ describe('the client of an isolate process', () => {
   ] as const) {
     it(`gives up a body that is ${what} than announced`, async () => {
       const { client } = await serve((request, response) => request.on('end', () => response.end()).resume());
-      const body = { stream: Readable.from([Buffer.from('hello')]), length };
+      const body = bodyOf(Readable.from([Buffer.from('hello')]), length);
       await assert.rejects(send(client, 'POST', '/', body), (error: UpstreamError) => error.kind === 'eyeball');
     });
   }
@@ -114,7 +118,7 @@ describe('the client of an isolate process', () => {
     const { client, connections } = await serve((_request, response) => response.end('no'));
     const stream = new PassThrough();
     stream.write('begin');
-    assert.equal((await send(client, 'POST', '/', { stream, length: null })).body, 'no');
+    assert.equal((await send(client, 'POST', '/', bodyOf(stream, null))).body, 'no');
     stream.end();
     assert.equal((await send(client, 'GET', '/')).body, 'no');
     assert.equal(connections(), 2);

@@ -18,8 +18,9 @@ export class UpstreamError extends Error {
   /**
    * `connect`: no byte reached the process, nor was one taken of the request's body. `lost`: the process may have seen it. `bad`: its answer
    * was no HTTP. `busy`: too many. `eyeball`: the request's own body broke off.
+   * `tooLarge`: it is longer than it may be.
    */
-  readonly kind: 'connect' | 'lost' | 'bad' | 'busy' | 'eyeball';
+  readonly kind: 'connect' | 'lost' | 'bad' | 'busy' | 'eyeball' | 'tooLarge';
   /** The connection had served a request before: the process may have closed it for idleness in the same moment. */
   readonly reused: boolean;
   constructor(kind: UpstreamError['kind'], message: string, reused = false) {
@@ -42,6 +43,9 @@ export interface ExchangeHandler {
 export interface Body {
   stream: Readable;
   length: number | null;
+  maxBytes: number;
+  /** Learns how much was sent. */
+  counter: { bytesIn: number };
 }
 
 export interface Exchange {
@@ -191,7 +195,7 @@ class Connection implements Exchange {
   }
 
   #sendBody(body: Body): void {
-    const { stream, length } = body;
+    const { stream, length, maxBytes, counter } = body;
     const socket = this.#socket;
     let sent = 0;
     this.#body = body;
@@ -199,6 +203,8 @@ class Connection implements Exchange {
     const onDrain = () => stream.resume();
     const onData = (chunk: Buffer) => {
       sent += chunk.length;
+      counter.bytesIn = sent;
+      if (sent > maxBytes) return this.#fail('tooLarge', `the body is longer than ${maxBytes} bytes`);
       // More than was announced would be read as the next request.
       if (length !== null && sent > length) return this.#fail('eyeball', 'the body is longer than its Content-Length');
       let room: boolean;

@@ -1,13 +1,19 @@
 /** Entry of an edge process: takes the snapshot, listens, and drains on SIGTERM. */
+
+import { requestLogPath } from '../config/settings.ts';
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import { FIRST_LISTENER_FD, settingsFromEnv } from '../model/settings.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
 import { AssetStage } from './assets.ts';
+import type { Edge } from './handle.ts';
 import { Instances } from './instance.ts';
 import { listen } from './listener.ts';
+import type { Observer } from './record.ts';
+import { RequestLog } from './request-log.ts';
 import { followSnapshot, Snapshot } from './snapshot.ts';
+import { Traffic } from './traffic.ts';
 
 const DRAIN_MS = 10_000;
 
@@ -20,7 +26,27 @@ const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
 const instances = new Instances(bus, name);
 const snapshot = new Snapshot(settings.workersDomain, instances);
 await followSnapshot(bus, snapshot);
-const edge = { settings, snapshot, bus, assets: new AssetStage(blobs), draining: false };
+const requestLog =
+  settings.requestLog &&
+  new RequestLog(settings.requestLog, requestLogPath(settings.requestLog.dir, name), settings.colo);
+const traffic = new Traffic(bus, name, () => ({ connections: 0, webSockets: 0, limitHits: {} }));
+const observer: Observer = requestLog
+  ? {
+      done(record) {
+        traffic.done(record);
+        requestLog.done(record);
+      },
+    }
+  : traffic;
+const edge: Edge = {
+  settings,
+  snapshot,
+  bus,
+  assets: new AssetStage(blobs),
+  observer,
+  colo: settings.colo.toUpperCase(),
+  draining: false,
+};
 const sources = settings.listeners.map((listener, index) => ({ ...listener, at: { fd: FIRST_LISTENER_FD + index } }));
 const listeners = await listen(edge, sources);
 bus.publish('local.ready', { name, pid: process.pid });
@@ -31,6 +57,8 @@ async function drain(): Promise<void> {
   draining = true;
   await listeners.close(DRAIN_MS);
   instances.close();
+  traffic.close();
+  await requestLog?.close();
   process.exit(0);
 }
 process.on('SIGTERM', () => void drain());

@@ -1,8 +1,11 @@
 /** The answer to an eyeball, the same for HTTP/1.1 and HTTP/2: status and raw headers, then bytes with back-pressure. */
 import type { ServerResponse } from 'node:http';
 import type { Http2ServerResponse, OutgoingHttpHeaders } from 'node:http2';
+import type { Outcome, RequestRecord } from './record.ts';
 
 export interface Reply {
+  /** Learns status, size and end of the answer. */
+  readonly record: RequestRecord;
   /** Has the head been sent? */
   readonly started: boolean;
   /** `headers`: names and values in turn, repeated names allowed. */
@@ -25,9 +28,11 @@ const SMALL_BYTES = 16 * 1024;
 export class Http1Reply implements Reply {
   readonly #response: ServerResponse;
   readonly #edge: { readonly draining: boolean };
-  constructor(response: ServerResponse, edge: { readonly draining: boolean }) {
+  readonly record: RequestRecord;
+  constructor(response: ServerResponse, edge: { readonly draining: boolean }, record: RequestRecord) {
     this.#response = response;
     this.#edge = edge;
+    this.record = record;
   }
   get started(): boolean {
     return this.#response.headersSent;
@@ -35,28 +40,35 @@ export class Http1Reply implements Reply {
   head(status: number, headers: string[]): void {
     // A process that stops asks for no more requests on this connection.
     if (this.#edge.draining) this.#response.shouldKeepAlive = false;
+    this.record.answered(status);
     this.#response.writeHead(status, headers);
   }
   write(chunk: Buffer): boolean {
+    this.record.bytesOut += chunk.length;
     return this.#response.write(chunk);
   }
   end(chunk?: Buffer | string): void {
     // Node writes head and body at once, in one system call without a copy more, only if both are text.
     if (chunk instanceof Buffer && chunk.length <= SMALL_BYTES) this.#response.end(chunk.toString('latin1'), 'latin1');
     else this.#response.end(chunk);
+    if (chunk) this.record.bytesOut += chunk.length;
+    this.record.end();
   }
   onDrain(handler: () => void): void {
     this.#response.on('drain', handler);
   }
   onGone(handler: () => void): void {
     this.#response.on('close', () => {
-      if (!this.#response.writableFinished) handler();
+      if (this.#response.writableFinished) return;
+      this.record.end('canceled');
+      handler();
     });
   }
   get gone(): boolean {
     return this.#response.destroyed;
   }
   cut(): void {
+    this.record.end(broken(this.record));
     this.#response.destroy();
   }
 }
@@ -66,13 +78,16 @@ const NOT_IN_HTTP2 = new Set(['connection', 'keep-alive', 'proxy-connection', 't
 
 export class Http2Reply implements Reply {
   readonly #response: Http2ServerResponse;
-  constructor(response: Http2ServerResponse) {
+  readonly record: RequestRecord;
+  constructor(response: Http2ServerResponse, record: RequestRecord) {
     this.#response = response;
+    this.record = record;
   }
   get started(): boolean {
     return this.#response.stream?.headersSent ?? true;
   }
   head(status: number, headers: string[]): void {
+    this.record.answered(status);
     const fields: OutgoingHttpHeaders = { ':status': status };
     for (let i = 0; i < headers.length; i += 2) {
       const name = headers[i]!.toLowerCase();
@@ -85,10 +100,13 @@ export class Http2Reply implements Reply {
     if (!stream.destroyed && !stream.headersSent) stream.respond(fields);
   }
   write(chunk: Buffer): boolean {
+    this.record.bytesOut += chunk.length;
     return this.#response.stream.write(chunk);
   }
   end(chunk?: Buffer | string): void {
     this.#response.stream.end(chunk);
+    if (chunk) this.record.bytesOut += chunk.length;
+    this.record.end();
   }
   onDrain(handler: () => void): void {
     this.#response.stream.on('drain', handler);
@@ -96,13 +114,21 @@ export class Http2Reply implements Reply {
   onGone(handler: () => void): void {
     const { stream } = this.#response;
     stream.on('close', () => {
-      if (!stream.writableFinished) handler();
+      if (stream.writableFinished) return;
+      this.record.end('canceled');
+      handler();
     });
   }
   get gone(): boolean {
     return this.#response.stream.destroyed;
   }
   cut(): void {
+    this.record.end(broken(this.record));
     this.#response.stream.close(2 /* INTERNAL_ERROR, RFC 9113, 7 */);
   }
+}
+
+/** An answer that is cut off is not in order, even if nobody said why. */
+function broken({ outcome }: RequestRecord): Outcome {
+  return outcome === 'ok' ? 'exception' : outcome;
 }

@@ -19,6 +19,7 @@ import { AssetStage } from './assets.ts';
 import type { Edge } from './handle.ts';
 import { Instances } from './instance.ts';
 import { type Listeners, listen } from './listener.ts';
+import type { RequestRecord } from './record.ts';
 import { followSnapshot, Snapshot } from './snapshot.ts';
 
 export const ACCOUNT = 'a'.repeat(32);
@@ -42,6 +43,7 @@ export class Bench {
     throw new Error('this Worker does not start');
   };
   wakes = 0;
+  readonly records: RequestRecord[] = [];
   readonly released: string[] = [];
   readonly loads: Publications['local.load'][] = [];
   readonly directory: string;
@@ -172,9 +174,11 @@ const config :Workerd.Config = (
 /** An edge that listens on free ports of the loopback, with an account and nothing else. */
 export async function openBench(over: Partial<Settings> = {}): Promise<Bench> {
   const directory = await mkdtemp(join(tmpdir(), 'selvedge-edge-'));
-  const bench = new Bench(directory, await openCertificates(directory), {
+  const bench: Bench = new Bench(directory, await openCertificates(directory), {
     settings: testSettings(directory, over),
     assets: new AssetStage(await openFileBlobs(join(directory, 'blobs'))),
+    observer: { done: (record) => void bench.records.push(record) },
+    colo: 'DEV',
     draining: false,
   });
   bench.tell({ [`account/${ACCOUNT}`]: { kind: 'account', id: ACCOUNT, subdomain: SUBDOMAIN } });

@@ -63,6 +63,7 @@ function offer(
 ): Promise<'answered' | 'lost' | 'unreachable'> {
   const { head, client, ray, reply, version } = passage;
   instances.begin(instance);
+  reply.record.sentAt = performance.now();
   let open = true;
   const end = () => {
     if (open) instances.end(instance);
@@ -90,6 +91,7 @@ function offer(
       const lines = ['HTTP/1.1 101 Switching Protocols', 'Upgrade: websocket', 'Connection: Upgrade'];
       const headers = signed(endToEnd(response.rawHeaders), ray);
       for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`);
+      reply.record.answered(101);
       socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
       if (first.length > 0) socket.write(first);
       if (early.length > 0) upstreamSocket.write(early);

@@ -23,13 +23,13 @@ const VERDICT_TIMEOUT_MS = 1_000;
 export interface Passage {
   head: Head;
   body: Readable;
+  /** Of the body; what is longer is refused. */
+  maxBodyBytes: number;
   client: Client;
   /** `<ray>-<COLO>`. */
   ray: string;
   reply: Reply;
   version: VersionDoc;
-  /** ms since 1970 when the request came. */
-  time: number;
 }
 
 /** Verdicts after which a repeatable request is tried once more. Over a limit it would only burn as much again. */
@@ -75,7 +75,11 @@ export function workerHead(passage: Passage): string {
 function send(snapshot: Snapshot, bus: Bus, passage: Passage, instance: Instance, tries: number): void {
   const { head, reply } = passage;
   // It left while a process was woken: nobody would end the exchange.
-  if (reply.gone) return;
+  if (reply.gone) {
+    reply.record.end('canceled');
+    return;
+  }
+  reply.record.sentAt = performance.now();
   const hasBody = head.bodyLength !== 0;
   const framing = hasBody
     ? head.bodyLength === null
@@ -94,7 +98,9 @@ function send(snapshot: Snapshot, bus: Bus, passage: Passage, instance: Instance
   const exchange = instance.client.send(
     head.method,
     `${workerHead(passage)}${framing}\r\n`,
-    hasBody ? { stream: passage.body, length: head.bodyLength } : null,
+    hasBody
+      ? { stream: passage.body, length: head.bodyLength, maxBytes: passage.maxBodyBytes, counter: reply.record }
+      : null,
     {
       onHead(status, statusText, headers) {
         if (statusText === UNCAUGHT) {
@@ -153,6 +159,8 @@ function onUpstreamError(
       return sendError(reply, head, ray, 'busy');
     case 'eyeball':
       return sendError(reply, head, ray, 'badRequest', 'The body ended before its end.');
+    case 'tooLarge':
+      return sendError(reply, head, ray, 'tooLarge');
     case 'bad':
       return sendError(reply, head, ray, 'exception');
     case 'connect':
@@ -214,7 +222,7 @@ export function signed(headers: string[], ray: string): string[] {
 const REDACTED = /^(authorization|cookie|proxy-authorization)$|auth|key|secret|token|jwt/i;
 
 /** The trace of a request whose process died: its own tail Worker died with it. */
-function tailEvent({ head, client, version, time }: Passage, verdict: Verdict): TailEvent {
+function tailEvent({ head, client, version, reply }: Passage, verdict: Verdict): TailEvent {
   const headers = Object.fromEntries(
     head.pairs().map(([name, value]) => [name.toLowerCase(), REDACTED.test(name) ? 'REDACTED' : value]),
   );
@@ -225,7 +233,7 @@ function tailEvent({ head, client, version, time }: Passage, verdict: Verdict): 
     diagnosticsChannelEvents: [],
     exceptions: [],
     logs: [],
-    eventTimestamp: time,
+    eventTimestamp: reply.record.time,
     event: {
       request: {
         url: `${client.scheme}://${head.authority}${head.target}`,

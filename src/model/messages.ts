@@ -140,6 +140,20 @@ export interface VersionTraffic {
   chosen?: boolean;
 }
 
+/** What one edge process did since its last report, and how it is now. */
+export interface EdgeReport {
+  from: string;
+  connections: number;
+  webSockets: number;
+  /** Name of a limit -> how often it was hit since the last report. */
+  limitHits: Record<string, number>;
+  /** Status (0: none was sent) and outcome -> requests. */
+  statuses: Record<number, number>;
+  outcomes: Record<string, number>;
+  /** Times of the stages, as in `model/histogram.ts`: until a process is there, its answer, the whole. */
+  stages: { wake: number[]; worker: number[]; total: number[] };
+}
+
 /** What one script's Workers did to the internet since the data process's last report. */
 export interface ScriptEgress {
   accountId: string;
@@ -159,6 +173,8 @@ export interface Publications {
   'local.load': { from: string; isolates: Record<string, { open: number; started: number }> };
   /** Every second if something was answered: deltas, for metering, metrics and the comparison of versions. */
   'local.traffic': { from: string; versions: VersionTraffic[] };
+  /** Every second, for metrics. */
+  'local.edge': EdgeReport;
   /** What a PoP's edges answered for versions that share their Worker's traffic with another, for the core's comparison. */
   'pop.traffic': { pop: string; versions: VersionTraffic[] };
   /** Every second if a Worker asked the internet for something: deltas, for metering and metrics. */
