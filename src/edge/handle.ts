@@ -10,9 +10,12 @@ import { log, reason } from '../model/log.ts';
 import type { Settings } from '../model/settings.ts';
 import type { Bus } from '../state/bus.ts';
 import type { AssetStage } from './assets.ts';
+import type { Connections } from './connections.ts';
 import { sendError } from './error-pages.ts';
 import { BadRequest, type Head, readHead } from './headers.ts';
 import { type Client, identify, rayId } from './identify.ts';
+import type { LimitHits } from './limit-hits.ts';
+import { addressOf, readForwarded, type TrustedProxies } from './peer.ts';
 import { type Observer, RequestRecord } from './record.ts';
 import { Http1Reply, Http2Reply, type Reply } from './reply.ts';
 import type { Snapshot, VersionDoc } from './snapshot.ts';
@@ -27,6 +30,9 @@ export interface Edge {
   bus: Bus;
   assets: AssetStage;
   observer: Observer;
+  connections: Connections;
+  hits: LimitHits;
+  trusted: TrustedProxies;
   /** Code of this PoP as it stands in CF-Ray. */
   colo: string;
   /** The process stops: what is under way is finished, connections are not kept. */
@@ -35,13 +41,21 @@ export interface Edge {
 
 type Request = IncomingMessage | Http2ServerRequest;
 
-/** Clients by their connection: worked out with its first request. */
-const clients = new WeakMap<object, Client | Promise<Client>>();
+/** Who is at the other end of a connection; worked out with its first request. */
+interface Peer {
+  client: Client | Promise<Client>;
+  /** Of trusted proxies: the clients they speak for, the latest ones. */
+  forwarded: Map<string, Client | Promise<Client>> | null;
+}
+const peers = new WeakMap<object, Peer>();
+/** Clients that one connection of a trusted proxy remembers. */
+const MAX_FORWARDED = 1_000;
 
 /** Answers one HTTP/1.1 request. */
 export function handleHttp1(edge: Edge, request: IncomingMessage, response: ServerResponse): void {
   const { socket } = request;
-  withClient(edge, socket, socket, 'HTTP/1.1', (client) =>
+  edge.connections.watchHttp1(request, response);
+  withClient(edge, socket, socket, 'HTTP/1.1', request.rawHeaders, (client) =>
     handle(edge, request, new Http1Reply(response, edge, recordOf(edge, client)), client),
   );
 }
@@ -51,31 +65,69 @@ export function handleHttp2(edge: Edge, request: Http2ServerRequest, response: H
   const { session } = request.stream;
   // Gone before its request was looked at; its socket could not be asked any more.
   if (!session || session.destroyed) return;
-  withClient(edge, session, session.socket as Socket, 'HTTP/2', (client) =>
-    handle(edge, request, new Http2Reply(response, recordOf(edge, client)), client),
-  );
+  withClient(edge, session, session.socket as Socket, 'HTTP/2', request.rawHeaders, (client) => {
+    const record = recordOf(edge, client);
+    edge.connections.watchHttp2(request, request.stream, record);
+    handle(edge, request, new Http2Reply(response, record), client);
+  });
 }
 
-/** `connection`: the object that stands for it in all of its requests. */
+/** `connection`: the object that stands for it in all of its requests. `raw`: the request's headers. */
 function withClient(
   edge: Edge,
   connection: object,
   socket: Socket,
   protocol: 'HTTP/1.1' | 'HTTP/2',
+  raw: readonly string[],
   then: (client: Client) => void,
 ): void {
-  let client = clients.get(connection);
-  if (!client) {
-    client = identify(socket, protocol, edge.settings.colo);
-    clients.set(connection, client);
-    if (client instanceof Promise) void client.then((known) => clients.set(connection, known));
-  }
+  const peer = peers.get(connection) ?? meet(edge, connection, socket, protocol);
+  const client = peer.forwarded ? forwardedClient(edge, peer.forwarded, socket, protocol, raw) : peer.client;
   if (client instanceof Promise) {
     client.then(then).catch((error: unknown) => {
       log('error', 'a request failed behind its identification', { error: reason(error) });
       socket.destroy();
     });
   } else then(client);
+}
+
+function meet(edge: Edge, connection: object, socket: Socket, protocol: 'HTTP/1.1' | 'HTTP/2'): Peer {
+  const client = identify(socket, protocol, edge.settings.colo);
+  const peer: Peer = { client, forwarded: edge.trusted.has(addressOf(socket)) ? new Map() : null };
+  if (client instanceof Promise) {
+    client.then(
+      (known) => {
+        peer.client = known;
+      },
+      () => peers.delete(connection),
+    );
+  }
+  peers.set(connection, peer);
+  return peer;
+}
+
+function forwardedClient(
+  edge: Edge,
+  known: Map<string, Client | Promise<Client>>,
+  socket: Socket,
+  protocol: 'HTTP/1.1' | 'HTTP/2',
+  raw: readonly string[],
+): Client | Promise<Client> {
+  const forwarded = readForwarded(raw, edge.trusted);
+  const key = `${forwarded.scheme} ${forwarded.ip}`;
+  let client = known.get(key);
+  if (!client) {
+    client = identify(socket, protocol, edge.settings.colo, forwarded);
+    if (known.size >= MAX_FORWARDED) known.delete(known.keys().next().value!);
+    known.set(key, client);
+    if (client instanceof Promise) {
+      client.then(
+        (identified) => known.set(key, identified),
+        () => known.delete(key),
+      );
+    }
+  }
+  return client;
 }
 
 function recordOf(edge: Edge, client: Client): RequestRecord {
@@ -97,7 +149,8 @@ function handle(edge: Edge, request: Request, reply: Reply, client: Client): voi
 /** Passes on one WebSocket upgrade. `socket` is ours from here on, its errors too. */
 export function handleUpgrade(edge: Edge, request: IncomingMessage, socket: Duplex, early: Buffer): void {
   socket.on('error', () => socket.destroy());
-  withClient(edge, request.socket, request.socket, 'HTTP/1.1', (client) => {
+  edge.connections.forget(request.socket);
+  withClient(edge, request.socket, request.socket, 'HTTP/1.1', request.rawHeaders, (client) => {
     const reply = new UpgradeReply(socket, recordOf(edge, client));
     const { ray } = reply.record;
     const head = headOf(edge, request, client, reply, ray);
@@ -120,8 +173,10 @@ function headOf(edge: Edge, request: Request, client: Client, reply: Reply, ray:
     return null;
   }
   try {
-    if (request.rawHeaders.length > 2 * edge.settings.limits.headerCount)
+    if (request.rawHeaders.length > 2 * edge.settings.limits.headerCount) {
+      edge.hits.hit('header_count');
       throw new BadRequest(431, 'The request has too many headers.');
+    }
     const head = readHead(method, request.url ?? '/', request.rawHeaders, client.scheme);
     if (request.httpVersionMajor === 2) {
       const { stream } = request as Http2ServerRequest;
@@ -163,6 +218,7 @@ function decide(edge: Edge, head: Head, client: Client, reply: Reply, ray: strin
     return undefined;
   }
   if (head.bodyLength !== null && head.bodyLength > edge.settings.plan.bodyBytes) {
+    edge.hits.hit('body_bytes');
     sendError(reply, head, ray, 'tooLarge');
     return undefined;
   }

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { type Place, placeOf } from './geo.ts';
+import { addressOf, type Forwarded } from './peer.ts';
 
 export interface Client {
   /** IPv4 or IPv6 address of the eyeball, v4-mapped ones as IPv4. */
@@ -22,19 +23,29 @@ export interface Client {
   lines: string;
 }
 
-/** https://developers.cloudflare.com/workers/runtime-apis/request/#incomingrequestcfproperties */
-export function identify(socket: Socket, protocol: 'HTTP/1.1' | 'HTTP/2', colo: string): Client | Promise<Client> {
-  const ip = (socket.remoteAddress ?? '0.0.0.0').replace(/^::ffff:(?=\d+\.)/i, '');
+/**
+ * The client of a connection, or of a request that a trusted proxy passed on (`forwarded`).
+ * https://developers.cloudflare.com/workers/runtime-apis/request/#incomingrequestcfproperties
+ */
+export function identify(
+  socket: Socket,
+  protocol: 'HTTP/1.1' | 'HTTP/2',
+  colo: string,
+  forwarded?: Forwarded,
+): Client | Promise<Client> {
+  const ip = forwarded?.ip ?? addressOf(socket);
   const tls = 'encrypted' in socket ? (socket as TLSSocket) : null;
+  const scheme = forwarded?.scheme ?? (tls ? 'https' : 'http');
   const place = placeOf(ip);
-  if (place instanceof Promise) return place.then((known) => describe(ip, known, tls, protocol, colo));
-  return describe(ip, place, tls, protocol, colo);
+  if (place instanceof Promise) return place.then((known) => describe(ip, known, tls, scheme, protocol, colo));
+  return describe(ip, place, tls, scheme, protocol, colo);
 }
 
 function describe(
   ip: string,
   place: Place,
   tls: TLSSocket | null,
+  scheme: 'http' | 'https',
   protocol: 'HTTP/1.1' | 'HTTP/2',
   colo: string,
 ): Client {
@@ -46,7 +57,6 @@ function describe(
     cf.tlsVersion = '';
     cf.tlsCipher = '';
   }
-  const scheme = tls ? 'https' : 'http';
   const country = place.country ?? 'XX';
   const json = Buffer.from(JSON.stringify(cf)).toString('latin1');
   return {
@@ -59,7 +69,7 @@ function describe(
     lines: [
       `selvedge-cf: ${json}`,
       // Each header costs the runtime about 2% of a hello world: http is what it takes where nothing is said.
-      ...(tls ? ['selvedge-proto: https'] : []),
+      ...(scheme === 'https' ? ['selvedge-proto: https'] : []),
       `CF-Connecting-IP: ${ip}`,
       `CF-IPCountry: ${country}`,
       `CF-Visitor: {"scheme":"${scheme}"}`,

@@ -12,20 +12,17 @@ import {
   type Http2ServerResponse,
   type Http2Session,
 } from 'node:http2';
-import type { AddressInfo, ListenOptions } from 'node:net';
-import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
+import type { AddressInfo, ListenOptions, Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { log, reason } from '../model/log.ts';
 import { type Edge, handleHttp1, handleHttp2, handleUpgrade } from './handle.ts';
-import { hostOf } from './headers.ts';
+import { addressOf, setBehind } from './peer.ts';
+import { readProxyHeader } from './proxy-protocol.ts';
+import { Certificates, wakeByName } from './server-names.ts';
+import { ciphers, lowestVersion, tooOld } from './tls-versions.ts';
 import { isWebSocket } from './websocket.ts';
 
 const DRAIN_SWEEP_MS = 50;
-const CERTIFICATE_TIMEOUT_MS = 5_000;
-/** How long a certificate is used before the supervisor is asked again, which renews it in time. */
-const CERTIFICATE_AGE_MS = 12 * 3_600_000;
-
-/** Certificates that are kept ready, by server name. */
-const MAX_CERTIFICATES = 5_000;
 
 /** One socket to accept from. `at`: an inherited descriptor, or in tests an address. */
 export interface ListenSource {
@@ -44,13 +41,16 @@ export interface Listeners {
 /** Accepts from these sockets. Throws if one cannot be listened on. */
 export async function listen(edge: Edge, sources: ListenSource[]): Promise<Listeners> {
   const sessions = new Set<Http2Session>();
-  const servers = sources.map(({ scheme }) => {
-    if (scheme === 'http') return createPlain(edge);
-    const server = createSecure(edge);
-    server.on('session', (session: Http2Session) => {
-      sessions.add(session);
-      session.on('close', () => sessions.delete(session));
-    });
+  const servers = sources.map(({ scheme, proxyProtocol }) => {
+    const server = scheme === 'http' ? createPlain(edge) : createSecure(edge);
+    guard(edge, server, proxyProtocol);
+    if (scheme === 'https') {
+      server.on('session', (session: Http2Session) => {
+        sessions.add(session);
+        session.on('close', () => sessions.delete(session));
+        edge.connections.watchSession(session);
+      });
+    }
     return server;
   });
   await Promise.all(servers.map((server, index) => bind(server, sources[index]!.at)));
@@ -65,7 +65,7 @@ export async function listen(edge: Edge, sources: ListenSource[]): Promise<Liste
         for (const server of servers) server.closeIdleConnections();
       }, DRAIN_SWEEP_MS);
       const timer = setTimeout(() => {
-        for (const server of servers) server.closeAllConnections();
+        edge.connections.destroyAll();
         for (const session of sessions) session.destroy();
       }, graceMs);
       await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, graceMs + 500).unref())]);
@@ -73,6 +73,32 @@ export async function listen(edge: Edge, sources: ListenSource[]): Promise<Liste
       clearInterval(sweep);
     },
   };
+}
+
+/** Before a server gets a connection: is it one too many, and who is behind it? */
+function guard(edge: Edge, server: Server | SecureServer, proxyProtocol: boolean): void {
+  const { connections, hits, settings, trusted } = edge;
+  const handlers = server.listeners('connection') as ((socket: Socket) => void)[];
+  server.removeAllListeners('connection');
+  const hand = (socket: Socket) => {
+    for (const handler of handlers) handler.call(server, socket);
+  };
+  server.on('connection', (socket: Socket) => {
+    const ip = addressOf(socket);
+    // A load balancer's own address has no bound of its own: many clients are behind it.
+    if (!connections.admit(socket, ip, proxyProtocol || trusted.has(ip) || socket.remoteAddress === undefined)) return;
+    if (!proxyProtocol) return hand(socket);
+    readProxyHeader(socket, settings.limits.handshakeTimeoutMs, (error, behind) => {
+      if (error) {
+        hits.hit('proxy_protocol');
+        log('debug', 'a connection without its PROXY protocol header', { error: error.message });
+        socket.destroy();
+        return;
+      }
+      if (behind) setBehind(socket, behind);
+      hand(socket);
+    });
+  });
 }
 
 function createPlain(edge: Edge): Server {
@@ -83,10 +109,7 @@ function createPlain(edge: Edge): Server {
 
 /** With `allowHTTP1`, Node's secure server has these of its HTTP/1.1 server; its types do not say so. */
 type SecureServer = Http2SecureServer &
-  Pick<
-    Server,
-    'closeIdleConnections' | 'closeAllConnections' | 'headersTimeout' | 'requestTimeout' | 'keepAliveTimeout'
-  >;
+  Pick<Server, 'closeIdleConnections' | 'headersTimeout' | 'requestTimeout' | 'keepAliveTimeout'>;
 
 function createSecure(edge: Edge): SecureServer {
   const certificates = new Certificates(edge);
@@ -95,20 +118,17 @@ function createSecure(edge: Edge): SecureServer {
     {
       ...httpOptions(edge),
       allowHTTP1: true,
-      minVersion: tls.minVersion,
+      minVersion: lowestVersion(tls),
       honorCipherOrder: true,
-      ciphers: [
-        'TLS_AES_128_GCM_SHA256',
-        'TLS_AES_256_GCM_SHA384',
-        'TLS_CHACHA20_POLY1305_SHA256',
-        'ECDHE-ECDSA-AES128-GCM-SHA256',
-        'ECDHE-ECDSA-CHACHA20-POLY1305',
-        'ECDHE-ECDSA-AES256-GCM-SHA384',
-      ].join(':'),
+      ciphers: ciphers(tls),
       handshakeTimeout: limits.handshakeTimeoutMs,
       maxHeaderListPairs: 2 * limits.headerCount,
       settings: { maxConcurrentStreams: limits.http2Streams },
       maxSessionMemory: 10,
+      maxSessionInvalidFrames: 100,
+      // Above it nghttp2 ends the session with GOAWAY (CVE-2023-44487).
+      streamResetBurst: limits.http2ResetsPerMinute,
+      streamResetRate: Math.ceil(limits.http2ResetsPerMinute / 60),
       SNICallback: (serverName, done) => {
         wakeByName(edge, serverName);
         certificates.of(serverName).then(
@@ -127,7 +147,18 @@ function createSecure(edge: Edge): SecureServer {
   Object.assign(server, http1Options(edge));
   server.on('session', (session) => session.setTimeout(limits.idleTimeoutMs, () => session.close()));
   server.on('sessionError', (error) => log('debug', 'an HTTP/2 session failed', { error: reason(error) }));
+  const handlers = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[];
+  server.removeAllListeners('secureConnection');
+  server.on('secureConnection', (socket: TLSSocket) => {
+    if (tooOld(tls, socket)) {
+      edge.hits.hit('tls_min_version');
+      socket.destroy();
+      return;
+    }
+    for (const handler of handlers) handler.call(server, socket);
+  });
   server.on('tlsClientError', (error: Error, socket: TLSSocket) => {
+    edge.hits.hit('handshake');
     log('debug', 'a TLS handshake failed', { error: error.message });
     socket.destroy();
   });
@@ -141,6 +172,8 @@ function httpOptions({ settings: { limits } }: Edge) {
     headersTimeout: limits.headersTimeoutMs,
     requestTimeout: limits.requestTimeoutMs,
     keepAliveTimeout: limits.idleTimeoutMs,
+    // How often Node looks for what is too slow.
+    connectionsCheckingInterval: Math.min(5_000, Math.ceil(limits.headersTimeoutMs / 4)),
     insecureHTTPParser: false,
     requireHostHeader: true,
     noDelay: true,
@@ -157,13 +190,20 @@ function http1Options(edge: Edge) {
 function configure(edge: Edge, server: Server): void {
   // Node would drop what is too much in silence; handle.ts refuses it. headerBytes bounds both.
   server.maxHeadersCount = 0;
+  server.maxRequestsPerSocket = edge.settings.limits.requestsPerConnection;
   server.on('upgrade', (request, socket, early) => handleUpgrade(edge, request, socket, early));
   server.on('connect', (_request, socket) =>
     socket.end('HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'),
   );
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy();
-    const status = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
+    const timedOut = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
+    edge.hits.hit(timedOut ? 'request_timeout_ms' : 'malformed');
+    const status = timedOut
+      ? '408 Request Timeout'
+      : error.code === 'HPE_HEADER_OVERFLOW'
+        ? '431 Request Header Fields Too Large'
+        : '400 Bad Request';
     socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
   });
 }
@@ -176,57 +216,4 @@ function bind(server: Server | Http2SecureServer, at: ListenSource['at']): Promi
       resolve();
     });
   });
-}
-
-/** The ClientHello names the host: a Worker that sleeps wakes while the handshake goes on. */
-function wakeByName(edge: Edge, serverName: string): void {
-  const { snapshot } = edge;
-  const target = snapshot.routes.find(hostOf(serverName), '/', 'https');
-  if (!target) return;
-  const shares = snapshot.routes.script(target.accountId, target.script)?.deployment?.versions ?? [];
-  for (const id of target.versionId ? [target.versionId] : shares.map(({ versionId }) => versionId)) {
-    if (!snapshot.version(id)?.hasCode || snapshot.instances.pick(id)) continue;
-    // The request itself will tell the eyeball if it does not start.
-    snapshot.instances
-      .wake(id)
-      .catch((error: unknown) => log('debug', 'not woken by name', { id, error: reason(error) }));
-  }
-}
-
-/** Certificates by server name, made by the supervisor at first use; the least recently used go first. */
-class Certificates {
-  readonly #edge: Edge;
-  readonly #contexts = new Map<string, { context: Promise<SecureContext>; until: number }>();
-
-  constructor(edge: Edge) {
-    this.#edge = edge;
-  }
-
-  /** Throws for names that are not served here: the handshake ends with an alert. */
-  of(serverName: string): Promise<SecureContext> {
-    const name = hostOf(serverName);
-    const known = this.#contexts.get(name);
-    if (known && known.until > Date.now()) {
-      this.#contexts.delete(name);
-      this.#contexts.set(name, known);
-      return known.context;
-    }
-    if (!this.#edge.snapshot.routes.serves(name)) return Promise.reject(new Error(`${name} is not served here`));
-    const context = this.#make(name);
-    context.catch(() => this.#contexts.delete(name));
-    this.#contexts.delete(name);
-    this.#contexts.set(name, { context, until: Date.now() + CERTIFICATE_AGE_MS });
-    if (this.#contexts.size > MAX_CERTIFICATES) this.#contexts.delete(this.#contexts.keys().next().value!);
-    return context;
-  }
-
-  async #make(serverName: string): Promise<SecureContext> {
-    const made = await this.#edge.bus.request(
-      'local.certificate',
-      { serverName },
-      { timeoutMs: CERTIFICATE_TIMEOUT_MS },
-    );
-    if (!made) throw new Error(`there is no certificate for ${serverName}`);
-    return createSecureContext({ cert: made.cert, key: made.key });
-  }
 }

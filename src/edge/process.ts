@@ -7,9 +7,12 @@ import { FIRST_LISTENER_FD, settingsFromEnv } from '../model/settings.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
 import { AssetStage } from './assets.ts';
+import { Connections } from './connections.ts';
 import type { Edge } from './handle.ts';
 import { Instances } from './instance.ts';
+import { LimitHits } from './limit-hits.ts';
 import { listen } from './listener.ts';
+import { trustedProxies } from './peer.ts';
 import type { Observer } from './record.ts';
 import { RequestLog } from './request-log.ts';
 import { followSnapshot, Snapshot } from './snapshot.ts';
@@ -29,7 +32,13 @@ await followSnapshot(bus, snapshot);
 const requestLog =
   settings.requestLog &&
   new RequestLog(settings.requestLog, requestLogPath(settings.requestLog.dir, name), settings.colo);
-const traffic = new Traffic(bus, name, () => ({ connections: 0, webSockets: 0, limitHits: {} }));
+const hits = new LimitHits();
+const connections = new Connections(settings.limits, settings.edges, hits);
+const traffic = new Traffic(bus, name, () => ({
+  connections: connections.open,
+  webSockets: connections.webSockets,
+  limitHits: hits.take(),
+}));
 const observer: Observer = requestLog
   ? {
       done(record) {
@@ -44,6 +53,9 @@ const edge: Edge = {
   bus,
   assets: new AssetStage(blobs),
   observer,
+  connections,
+  hits,
+  trusted: trustedProxies(settings.trustedProxies),
   colo: settings.colo.toUpperCase(),
   draining: false,
 };

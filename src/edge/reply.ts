@@ -22,6 +22,11 @@ export interface Reply {
   cut(): void;
 }
 
+/** Set by Node at the last request of `maxRequestsPerSocket`. */
+interface LastRequest {
+  maxRequestsOnConnectionReached: boolean;
+}
+
 /** Node's writes of text up to this size go through the stack. */
 const SMALL_BYTES = 16 * 1024;
 
@@ -39,7 +44,9 @@ export class Http1Reply implements Reply {
   }
   head(status: number, headers: string[]): void {
     // A process that stops asks for no more requests on this connection.
-    if (this.#edge.draining) this.#response.shouldKeepAlive = false;
+    // Node announces the last request of a connection, but leaves closing to the client.
+    const { maxRequestsOnConnectionReached: last } = this.#response as ServerResponse & LastRequest;
+    if (this.#edge.draining || last) this.#response.shouldKeepAlive = false;
     this.record.answered(status);
     this.#response.writeHead(status, headers);
   }

@@ -16,9 +16,12 @@ import { workerdPath } from '../pop/isolates/workerd.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { createHub, type Hub } from '../state/local-bus.ts';
 import { AssetStage } from './assets.ts';
+import { Connections } from './connections.ts';
 import type { Edge } from './handle.ts';
 import { Instances } from './instance.ts';
+import { LimitHits } from './limit-hits.ts';
 import { type Listeners, listen } from './listener.ts';
+import { trustedProxies } from './peer.ts';
 import type { RequestRecord } from './record.ts';
 import { followSnapshot, Snapshot } from './snapshot.ts';
 
@@ -174,8 +177,13 @@ const config :Workerd.Config = (
 /** An edge that listens on free ports of the loopback, with an account and nothing else. */
 export async function openBench(over: Partial<Settings> = {}): Promise<Bench> {
   const directory = await mkdtemp(join(tmpdir(), 'selvedge-edge-'));
+  const settings = testSettings(directory, { edges: 1, ...over });
+  const hits = new LimitHits();
   const bench: Bench = new Bench(directory, await openCertificates(directory), {
-    settings: testSettings(directory, over),
+    settings,
+    connections: new Connections(settings.limits, 1, hits),
+    hits,
+    trusted: trustedProxies(settings.trustedProxies),
     assets: new AssetStage(await openFileBlobs(join(directory, 'blobs'))),
     observer: { done: (record) => void bench.records.push(record) },
     colo: 'DEV',
@@ -187,6 +195,8 @@ export async function openBench(over: Partial<Settings> = {}): Promise<Bench> {
   bench.listeners = await listen(bench.edge, [
     { scheme: 'http', proxyProtocol: false, at },
     { scheme: 'https', proxyProtocol: false, at },
+    { scheme: 'http', proxyProtocol: true, at },
+    { scheme: 'https', proxyProtocol: true, at },
   ]);
   return bench;
 }
