@@ -75,7 +75,12 @@ const Limits = z.strictObject({
   http2_streams: count(1, 1000, 128, 'Concurrent streams of an HTTP/2 connection.'),
   http2_resets_per_minute: count(1, 1_000_000, 300, 'Streams that an HTTP/2 client may reset; above it GOAWAY.'),
   http2_control_frames_per_minute: count(10, 1_000_000, 1000, 'SETTINGS, PING and PRIORITY frames of a client.'),
-  websocket_message_bytes: bytes(KiB, 1024 * MiB, 32 * MiB, 'A WebSocket message; above it the close code is 1009.'),
+  websocket_message_bytes: bytes(
+    KiB,
+    1024 * MiB,
+    32 * MiB,
+    'A WebSocket message as it is sent (compressed, if it is); above it the close code is 1009.',
+  ),
   websocket_idle_ms: ms(SECOND, DAY, 10 * MINUTE, 'Time that a WebSocket may be silent, pongs included.'),
   websocket_ping_ms: ms(SECOND, DAY, 2 * MINUTE, 'Silence after which the edge pings a client.'),
   certificates_per_minute: count(1, 100_000, 60, 'Certificates made on demand for new names.'),

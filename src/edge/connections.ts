@@ -37,7 +37,6 @@ export class Connections {
   readonly #streams = new Set<Watched>();
   readonly #timer: NodeJS.Timeout;
   readonly #sockets = new Set<Socket>();
-  webSockets = 0;
 
   /** `edges`: processes that share the limits. */
   constructor(limits: ListenerLimits, edges: number, hits: LimitHits) {

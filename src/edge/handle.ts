@@ -21,6 +21,7 @@ import { Http1Reply, Http2Reply, type Reply } from './reply.ts';
 import type { Snapshot, VersionDoc } from './snapshot.ts';
 import { versionOf } from './version.ts';
 import { passWebSocket } from './websocket.ts';
+import type { WebSocketRelay } from './websocket-relay.ts';
 import { askWorker, type Passage } from './worker.ts';
 
 /** What every request needs; one per edge process. */
@@ -31,6 +32,7 @@ export interface Edge {
   assets: AssetStage;
   observer: Observer;
   connections: Connections;
+  webSockets: WebSocketRelay;
   hits: LimitHits;
   trusted: TrustedProxies;
   /** Code of this PoP as it stands in CF-Ray. */
@@ -159,7 +161,7 @@ export function handleUpgrade(edge: Edge, request: IncomingMessage, socket: Dupl
     if (!version) return;
     if (!version.hasCode) return sendError(reply, head, ray, 'notFound');
     const passage: Passage = { head, body: request, maxBodyBytes: 0, client, ray, reply, version };
-    passWebSocket(edge.snapshot, edge.bus, passage, socket, early).catch((error: unknown) => {
+    passWebSocket(edge.snapshot, edge.bus, passage, edge.webSockets, socket, early).catch((error: unknown) => {
       log('error', 'a WebSocket could not be passed on', { version: version.id, error: reason(error) });
       sendError(reply, head, ray, 'edge');
     });

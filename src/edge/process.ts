@@ -17,6 +17,7 @@ import type { Observer } from './record.ts';
 import { RequestLog } from './request-log.ts';
 import { followSnapshot, Snapshot } from './snapshot.ts';
 import { Traffic } from './traffic.ts';
+import { WebSocketRelay } from './websocket-relay.ts';
 
 const DRAIN_MS = 10_000;
 
@@ -34,9 +35,10 @@ const requestLog =
   new RequestLog(settings.requestLog, requestLogPath(settings.requestLog.dir, name), settings.colo);
 const hits = new LimitHits();
 const connections = new Connections(settings.limits, settings.edges, hits);
+const webSockets = new WebSocketRelay(settings.limits, hits);
 const traffic = new Traffic(bus, name, () => ({
   connections: connections.open,
-  webSockets: connections.webSockets,
+  webSockets: webSockets.open,
   limitHits: hits.take(),
 }));
 const observer: Observer = requestLog
@@ -54,6 +56,7 @@ const edge: Edge = {
   assets: new AssetStage(blobs),
   observer,
   connections,
+  webSockets,
   hits,
   trusted: trustedProxies(settings.trustedProxies),
   colo: settings.colo.toUpperCase(),

@@ -24,6 +24,7 @@ import { type Listeners, listen } from './listener.ts';
 import { trustedProxies } from './peer.ts';
 import type { RequestRecord } from './record.ts';
 import { followSnapshot, Snapshot } from './snapshot.ts';
+import { WebSocketRelay } from './websocket-relay.ts';
 
 export const ACCOUNT = 'a'.repeat(32);
 export const SUBDOMAIN = 'acme';
@@ -182,6 +183,7 @@ export async function openBench(over: Partial<Settings> = {}): Promise<Bench> {
   const bench: Bench = new Bench(directory, await openCertificates(directory), {
     settings,
     connections: new Connections(settings.limits, 1, hits),
+    webSockets: new WebSocketRelay(settings.limits, hits),
     hits,
     trusted: trustedProxies(settings.trustedProxies),
     assets: new AssetStage(await openFileBlobs(join(directory, 'blobs'))),

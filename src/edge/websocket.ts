@@ -1,4 +1,4 @@
-/** WebSockets: the upgrade is passed on to the isolate process, then bytes flow both ways until one side ends. */
+/** WebSockets: the upgrade is passed on to the isolate process; what follows is `websocket-relay.ts`. */
 import { type IncomingMessage, request } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -7,12 +7,11 @@ import type { Bus } from '../state/bus.ts';
 import { sendError } from './error-pages.ts';
 import type { Instance } from './instance.ts';
 import type { Snapshot } from './snapshot.ts';
+import type { WebSocketRelay } from './websocket-relay.ts';
 import { MAX_TRIES, type Passage, sendVerdict, sendWakeError, signed, verdictOn } from './worker.ts';
 
 /** A Worker's answer to an upgrade has to come within this time. */
 const HANDSHAKE_TIMEOUT_MS = 30_000;
-/** When one side has ended, the other one gets this long to take what is still on its way. */
-const FLUSH_TIMEOUT_MS = 10_000;
 
 /** Is this an upgrade to a WebSocket (RFC 6455, 4.1)? Others (h2c) are answered as plain requests (RFC 9110, 7.8). */
 export function isWebSocket({ method, headers }: IncomingMessage): boolean {
@@ -29,6 +28,7 @@ export async function passWebSocket(
   snapshot: Snapshot,
   bus: Bus,
   passage: Passage,
+  relay: WebSocketRelay,
   socket: Duplex,
   early: Buffer,
 ): Promise<void> {
@@ -45,7 +45,7 @@ export async function passWebSocket(
     if (socket.destroyed) return;
     const instance = instances.pick(version.id);
     if (!instance) continue;
-    const outcome = await offer(instance, snapshot, passage, socket, early);
+    const outcome = await offer(instance, snapshot, passage, relay, socket, early);
     if (outcome === 'answered') return;
     if (outcome === 'lost') return sendVerdict(snapshot, bus, passage, await verdictOn(bus, instance));
     instances.drop(version.id, instance);
@@ -58,6 +58,7 @@ function offer(
   instance: Instance,
   { instances }: Snapshot,
   passage: Passage,
+  relay: WebSocketRelay,
   socket: Duplex,
   early: Buffer,
 ): Promise<'answered' | 'lost' | 'unreachable'> {
@@ -93,9 +94,8 @@ function offer(
       for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`);
       reply.record.answered(101);
       socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
-      if (first.length > 0) socket.write(first);
-      if (early.length > 0) upstreamSocket.write(early);
-      join(socket as Socket, upstreamSocket as Socket);
+      if (first.length > 0) upstreamSocket.unshift(first);
+      relay.join(socket as Socket, upstreamSocket as Socket, early);
       resolve('answered');
     });
     upstream.on('response', (response) => {
@@ -115,22 +115,6 @@ function offer(
     });
     upstream.end();
   });
-}
-
-/** Bytes flow both ways, with back-pressure. What one side sent before it ended still reaches the other one. */
-function join(eyeball: Socket, isolate: Socket): void {
-  isolate.setTimeout(0);
-  for (const [from, to] of [
-    [isolate, eyeball],
-    [eyeball, isolate],
-  ] as const) {
-    from.on('error', () => to.destroy());
-    from.on('close', () => {
-      to.setTimeout(FLUSH_TIMEOUT_MS, () => to.destroy());
-      to.destroySoon();
-    });
-    from.pipe(to);
-  }
 }
 
 /** What workerd sends when the Worker threw; see `UNCAUGHT` in response-parser.ts. */
