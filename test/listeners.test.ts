@@ -6,6 +6,7 @@ import { type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { connect as connectTls } from 'node:tls';
 import { parseListen } from '../src/config/listen.ts';
 import { openSockets } from '../src/pop/sockets.ts';
 import { eventually, selvedge, startEdge } from './harness.ts';
@@ -161,5 +162,40 @@ describe('sockets that systemd opened', () => {
     const { code, stderr } = await selvedge(['up', '--config', config, '--data', join(directory, 'missing')]);
     assert.equal(code, 1);
     assert.match(stderr, /systemd:web: systemd has opened no socket/);
+  });
+});
+
+describe('TLS sessions', () => {
+  it('are resumed whichever edge process a client reaches', async () => {
+    const edge = await startEdge({ args: ['--edges', '2'] });
+    after(() => edge.close());
+    const name = edge.host('welcome');
+    const connectOnce = (session?: Buffer): Promise<{ ticket: Buffer | undefined; reused: boolean }> =>
+      new Promise((resolve, reject) => {
+        const socket = connectTls({
+          port: edge.https,
+          host: '127.0.0.1',
+          servername: name,
+          rejectUnauthorized: false,
+          session,
+        });
+        let ticket: Buffer | undefined;
+        let reused = false;
+        socket.once('error', reject);
+        socket.on('secureConnect', () => {
+          reused = socket.isSessionReused();
+        });
+        socket.on('session', (given: Buffer) => {
+          ticket = given;
+        });
+        // Tickets come behind the handshake, with what is read.
+        socket.write(`GET / HTTP/1.1\r\nHost: ${name}\r\nConnection: close\r\n\r\n`);
+        socket.resume();
+        socket.once('close', () => resolve({ ticket, reused }));
+      });
+    const { ticket } = await connectOnce();
+    assert.ok(ticket);
+    // One that the other process did not take would have a chance of 1 in 2^16.
+    for (let i = 0; i < 16; i++) assert.ok((await connectOnce(ticket)).reused, `connection ${i}`);
   });
 });

@@ -23,6 +23,7 @@ import { ciphers, lowestVersion, tooOld } from './tls-versions.ts';
 import { isWebSocket } from './websocket.ts';
 
 const DRAIN_SWEEP_MS = 50;
+const TICKET_KEYS_TIMEOUT_MS = 5_000;
 
 /** One socket to accept from. `at`: an inherited descriptor, or in tests an address. */
 export interface ListenSource {
@@ -53,6 +54,7 @@ export async function listen(edge: Edge, sources: ListenSource[]): Promise<Liste
     }
     return server;
   });
+  await shareTickets(edge, servers.filter((_, index) => sources[index]!.scheme === 'https') as SecureServer[]);
   await Promise.all(servers.map((server, index) => bind(server, sources[index]!.at)));
   return {
     ports: servers.map((server) => (server.address() as AddressInfo | null)?.port ?? 0),
@@ -73,6 +75,15 @@ export async function listen(edge: Edge, sources: ListenSource[]): Promise<Liste
       clearInterval(sweep);
     },
   };
+}
+
+/** All edge processes have one key for session tickets, the supervisor's. */
+async function shareTickets({ bus }: Edge, servers: SecureServer[]): Promise<void> {
+  const use = ({ keys }: { keys: string }) => {
+    for (const server of servers) server.setTicketKeys(Buffer.from(keys, 'base64'));
+  };
+  bus.subscribe('local.ticket-keys', use);
+  use(await bus.request('local.ticket-keys', {}, { timeoutMs: TICKET_KEYS_TIMEOUT_MS }));
 }
 
 /** Before a server gets a connection: is it one too many, and who is behind it? */

@@ -18,6 +18,7 @@ const hub = createHub();
 const ready = new Map<string, number>();
 const edges = new Map<string, ChildProcess>();
 hub.respond('local.snapshot', () => ({ changes: [], isolates: [] }));
+hub.respond('local.ticket-keys', () => ({ keys: Buffer.alloc(48, 7).toString('base64') }));
 hub.subscribe('local.ready', ({ name, pid }) => ready.set(name, pid));
 after(async () => {
   for (const child of edges.values()) child.kill('SIGKILL');

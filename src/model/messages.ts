@@ -173,6 +173,8 @@ export interface Publications {
   'local.load': { from: string; isolates: Record<string, { open: number; started: number }> };
   /** Every second if something was answered: deltas, for metering, metrics and the comparison of versions. */
   'local.traffic': { from: string; versions: VersionTraffic[] };
+  /** The key of TLS session tickets has changed: base64 of 48 bytes. */
+  'local.ticket-keys': { keys: string };
   /** Every second, for metrics. */
   'local.edge': EdgeReport;
   /** What a PoP's edges answered for versions that share their Worker's traffic with another, for the core's comparison. */
@@ -193,6 +195,7 @@ export interface Requests {
   'local.verdict': [{ isolate: string }, { verdict: Verdict }];
   /** PEM of a leaf certificate (with chain) and key for a host that is served here; null for others. */
   'local.certificate': [{ serverName: string }, { cert: string; key: string } | null];
+  'local.ticket-keys': [Record<string, never>, { keys: string }];
   'local.attach': [Attach, Record<string, never>];
   'local.detach': [{ isolate: string }, Record<string, never>];
   /** Starts the script in a process of its own and tells what it exports, or why it does not start. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,6 +9,7 @@ import { after, describe, it } from 'node:test';
 import { layout } from '../model/layout.ts';
 import { DamagedState } from '../state/damaged.ts';
 import { openCertificates } from './certificates.ts';
+import { openOperatorCertificates } from './operator-certificates.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'selvedge-ca-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -88,4 +90,43 @@ describe('the local certificate authority', async () => {
     await assert.rejects(openCertificates(other), DamagedState);
     rmSync(other, { recursive: true });
   });
+});
+
+it('makes a bounded number of certificates a minute for new names', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'selvedge-throttle-'));
+  try {
+    const bounded = await openCertificates(directory, 2);
+    const first = await bounded.issue('a.example.com');
+    await bounded.issue('b.example.com');
+    await assert.rejects(bounded.issue('c.example.com'), /no certificate for c\.example\.com: 2 were made/);
+    assert.deepEqual(await bounded.issue('a.example.com'), first);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+it("takes the operator's certificate for the hosts that it names, exact names first, and sees a renewal", async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'selvedge-operator-'));
+  try {
+    const { issue } = await openCertificates(directory);
+    const put = async (name: string) => {
+      const { cert, key } = await issue(name);
+      const paths = { cert: join(directory, `${name}.pem`), key: join(directory, `${name}.key`) };
+      await writeFile(paths.cert, cert);
+      await writeFile(paths.key, key);
+      return { paths, cert };
+    };
+    const shop = await put('shop.example.com');
+    const blog = await put('blog.example.com');
+    const certificates = openOperatorCertificates([shop.paths, blog.paths]);
+    assert.equal(certificates.find('blog.example.com')?.cert, blog.cert);
+    assert.equal(certificates.find('other.example.com'), null);
+    assert.throws(
+      () => openOperatorCertificates([{ cert: shop.paths.cert, key: blog.paths.key }]),
+      /blog\.example\.com\.key cannot be used: it is not the key of/,
+    );
+    assert.throws(() => openOperatorCertificates([{ cert: '/absent.pem', key: '/absent.key' }]), /absent\.pem/);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 });

@@ -35,8 +35,11 @@ interface Issued {
   notAfter: number;
 }
 
-/** Opens or makes the authority of a data directory. Throws DamagedState. */
-export async function openCertificates(dataDir: string): Promise<Certificates> {
+/**
+ * Opens or makes the authority of a data directory. `perMinute`: certificates that may be made for new names; names below a wildcard route are
+ * for anybody to invent. Throws DamagedState.
+ */
+export async function openCertificates(dataDir: string, perMinute = Number.POSITIVE_INFINITY): Promise<Certificates> {
   const paths = layout(dataDir);
   mkdirSync(paths.hostCertificates, { recursive: true, mode: 0o700 });
   if (!existsSync(paths.caCertificate)) await makeAuthority(paths.caCertificate, paths.caKey);
@@ -52,15 +55,28 @@ export async function openCertificates(dataDir: string): Promise<Certificates> {
     throw new DamagedState(paths.tls, reason(error));
   }
   const issued = new Map<string, Promise<Issued>>();
+  let windowAt = 0;
+  let made = 0;
+
+  /** Throws if too many were made in this minute. */
+  function count(serverName: string): void {
+    const now = Date.now();
+    if (now - windowAt >= 60_000) {
+      windowAt = now;
+      made = 0;
+    }
+    if (++made > perMinute) throw new Error(`no certificate for ${serverName}: ${perMinute} were made in this minute`);
+  }
 
   async function issue(serverName: string): Promise<Issued> {
     const path = join(paths.hostCertificates, fileName(serverName));
     const kept = readIssued(path);
     // A certificate of an earlier authority is of no use.
     if (kept && isFresh(kept) && kept.cert.endsWith(authority.toString('pem').trim())) return kept;
-    const made = await makeLeaf(serverName, authority, signingKey);
-    writePrivate(path, JSON.stringify(made));
-    return made;
+    count(serverName);
+    const leaf = await makeLeaf(serverName, authority, signingKey);
+    writePrivate(path, JSON.stringify(leaf));
+    return leaf;
   }
 
   return {

@@ -22,7 +22,9 @@ import { Follower } from './follower.ts';
 import { forwardTraffic } from './forward-traffic.ts';
 import { createIsolateHost } from './isolates/host.ts';
 import { startMetering } from './metering.ts';
+import { openOperatorCertificates } from './operator-certificates.ts';
 import { Scheduler } from './scheduler.ts';
+import { TicketKeys } from './ticket-keys.ts';
 
 const EDGE_DRAIN_MS = 12_000;
 const OTHERS_DRAIN_MS = 5_000;
@@ -52,7 +54,8 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
   const blobs = await openFileBlobs(paths.blobs);
   const vault = openVault(paths.secretKey);
   const usage = openUsage(paths.usage);
-  const certificates = await openCertificates(settings.dataDir);
+  const ownCertificates = openOperatorCertificates(settings.tls.certificates);
+  const certificates = await openCertificates(settings.dataDir, settings.limits.certificatesPerMinute);
   const hub = createHub();
   const stopMetering = startMetering(hub, usage);
   const follower = new Follower();
@@ -112,7 +115,9 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     return fleet.ensure(version);
   });
   answer('local.verdict', async ({ isolate }) => ({ verdict: await fleet.verdict(isolate) }));
-  answer('local.certificate', async ({ serverName }) => certificates.issue(serverName));
+  answer('local.certificate', ({ serverName }) => ownCertificates.find(serverName) ?? certificates.issue(serverName));
+  const tickets = new TicketKeys(hub);
+  answer('local.ticket-keys', () => tickets.current());
   answer('pop.inspect', ({ version }) => host.inspect(version));
   answer('pop.applied', async ({ sequence }) => {
     await applier.applied(sequence);
@@ -165,6 +170,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     },
     async close() {
       scheduler.close();
+      tickets.close();
       await children.stop([...edges, 'core'], EDGE_DRAIN_MS);
       stopWatching();
       fleet.close();
