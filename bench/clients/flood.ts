@@ -154,7 +154,7 @@ const KINDS: Record<string, [number, (kind: string) => void]> = {
   ],
   'malformed in TLS': [10, (kind) => tls(kind, ['http/1.1'], any(MALFORMED))],
   'bad HTTP/2': [10, (kind) => tls(kind, ['h2'], HTTP2_PREFACE + any(BAD_FRAMES))],
-  'rapid reset': [1, rapidReset],
+  'rapid reset': [3, rapidReset],
 };
 
 /** Begins one at a time, as independent senders would: the pauses are distributed exponentially. */
