@@ -16,6 +16,7 @@ import { registerUsage } from './endpoints/usage.ts';
 import { registerUser } from './endpoints/user.ts';
 import { registerVersions } from './endpoints/versions.ts';
 import { registerZones } from './endpoints/zones.ts';
+import { registerOperator } from './operator.ts';
 import { startRollouts } from './rollout/steps.ts';
 import { watchVersions } from './rollout/watch.ts';
 import { registerTails } from './tails.ts';
@@ -26,6 +27,7 @@ export async function createApi(
   usage: Pick<Usage, 'read'>,
 ): Promise<{ app: App; close(): Promise<void> }> {
   const app = createApp();
+  registerOperator(app, context);
   const rollouts = await startRollouts(context);
   const watch = watchVersions(context);
   registerUser(app, context);

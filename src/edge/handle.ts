@@ -50,6 +50,8 @@ interface Peer {
   forwarded: Map<string, Client | Promise<Client>> | null;
 }
 const peers = new WeakMap<object, Peer>();
+/** Below it load balancers ask for /live and /ready, by whatever host name. */
+const HEALTH_PATH = '/.well-known/selvedge/';
 /** Clients that one connection of a trusted proxy remembers. */
 const MAX_FORWARDED = 1_000;
 
@@ -138,6 +140,7 @@ function recordOf(edge: Edge, client: Client): RequestRecord {
 
 function handle(edge: Edge, request: Request, reply: Reply, client: Client): void {
   const { ray } = reply.record;
+  if (request.url?.startsWith(HEALTH_PATH) && answerHealth(edge, request.url, reply)) return;
   const head = headOf(edge, request, client, reply, ray);
   if (!head) return;
   const version = decide(edge, head, client, reply, ray);
@@ -146,6 +149,24 @@ function handle(edge: Edge, request: Request, reply: Reply, client: Client): voi
   const passage: Passage = { head, body: request, maxBodyBytes, client, ray, reply, version };
   if (version.assets) edge.assets.answer(edge, passage);
   else askWorker(edge.snapshot, edge.bus, passage);
+}
+
+/** False if it is another path, which may be a Worker's. */
+function answerHealth(edge: Edge, url: string, reply: Reply): boolean {
+  const asked = url.slice(HEALTH_PATH.length);
+  if (asked !== 'live' && asked !== 'ready') return false;
+  const ready = asked === 'live' || !edge.draining;
+  const text = ready ? `${asked}\n` : 'stopping\n';
+  reply.head(ready ? 200 : 503, [
+    'Content-Type',
+    'text/plain',
+    'Content-Length',
+    String(text.length),
+    'Cache-Control',
+    'no-store',
+  ]);
+  reply.end(text);
+  return true;
 }
 
 /** Passes on one WebSocket upgrade. `socket` is ours from here on, its errors too. */

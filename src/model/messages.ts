@@ -109,12 +109,28 @@ export interface IsolateStatus {
   uptimeMs: number;
 }
 
+/** Sums since the machine started, of all its edges. */
+export interface PopTraffic {
+  requests: number;
+  errors: number;
+  /** Whole requests, as in `model/histogram.ts`. */
+  latency: number[];
+  /** Open now. */
+  connections: number;
+  webSockets: number;
+  limitHits: Record<string, number>;
+}
+
 export interface PopStatus {
   colo: string;
   sequence: number;
   sandbox: string;
   zygotes: number;
-  processes: { name: string; pid: number; restarts: number }[];
+  /** `ready` is false while it starts. */
+  processes: { name: string; pid: number; restarts: number; ready: boolean }[];
+  /** The machine is being stopped. */
+  draining: boolean;
+  traffic: PopTraffic;
   isolates: IsolateStatus[];
 }
 
@@ -204,5 +220,7 @@ export interface Requests {
   'pop.applied': [{ sequence: number }, Record<string, never>];
   /** Turns tail events of a script on for `seconds` from now (0: off). Answers when new requests are traced. */
   'pop.tail': [{ accountId: string; script: string; seconds: number }, Record<string, never>];
+  /** All metrics, in Prometheus' text format. */
+  'pop.metrics': [Record<string, never>, { text: string }];
   'pop.status': [Record<string, never>, PopStatus];
 }

@@ -18,6 +18,7 @@ export interface Child {
   readonly name: string;
   readonly pid: number;
   readonly restarts: number;
+  readonly ready: boolean;
 }
 
 export interface ChildEvents {
@@ -109,7 +110,12 @@ export class Children {
   }
 
   list(): Child[] {
-    return [...this.#slots.values()].map(({ name, process, restarts }) => ({ name, pid: process?.pid ?? 0, restarts }));
+    return [...this.#slots.values()].map(({ name, process, restarts, ready }) => ({
+      name,
+      pid: process?.pid ?? 0,
+      restarts,
+      ready,
+    }));
   }
 
   /** SIGTERM to the named processes; resolves when they are gone, killing what is left after `graceMs`. */

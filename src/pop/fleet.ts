@@ -27,6 +27,8 @@ export interface FleetOptions {
   bus: Bus;
   follower: Follower;
   memoryBudgetBytes: number;
+  /** A process ended, for the metrics. */
+  onExit: (verdict: Verdict) => void;
   /** Processes that one stateless version may have; the machine's cores by default. */
   maxInstances?: number;
   /** Names of the processes that send requests to isolates now. */
@@ -149,6 +151,7 @@ export class Fleet {
     if (this.#byIsolate.has(id)) return;
     this.#byIsolate.set(id, group);
     isolate.once('exit', (verdict: Verdict) => {
+      this.#options.onExit(verdict);
       this.#verdicts.set(id, { verdict, until: Date.now() + VERDICT_MEMORY_MS });
       this.#byIsolate.delete(id);
       this.#pressure.delete(id);

@@ -4,6 +4,8 @@
  *
  * A deploy's way here: ledger change -> follower -> new version started (fleet) -> edges told -> old version retired.
  */
+
+import { Metrics } from '../metrics/metrics.ts';
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import type { Attach, PopStatus, Requests } from '../model/messages.ts';
@@ -58,6 +60,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
   const certificates = await openCertificates(settings.dataDir, settings.limits.certificatesPerMinute);
   const hub = createHub();
   const stopMetering = startMetering(hub, usage);
+  const metrics = new Metrics(hub);
   const follower = new Follower();
   forwardTraffic(hub, follower, settings.colo);
   const attached = new Map<string, Attach>();
@@ -77,7 +80,10 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
       attached.delete(isolate);
       await hub.request('local.detach', { isolate });
     },
-    onUsage: (version, cpuMs) => usage.add(version.accountId, version.script, { cpuMs }),
+    onUsage: ({ accountId, script }, cpuMs) => {
+      usage.add(accountId, script, { cpuMs });
+      metrics.used(accountId, script, cpuMs);
+    },
   });
 
   const children = new Children(settings, hub, {
@@ -90,12 +96,16 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
         });
       }
     },
-    onExit: (name) => fleet.holderGone(name),
+    onExit: (name) => {
+      fleet.holderGone(name);
+      metrics.gone(name);
+    },
   });
   const fleet = new Fleet({
     host,
     bus: hub,
     follower,
+    onExit: (verdict) => metrics.exited(verdict),
     memoryBudgetBytes: settings.isolateMemoryMb * 1024 * 1024,
     maxInstances: settings.maxInstances,
     holders: () => children.names().filter((name) => name !== 'core'),
@@ -128,6 +138,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     return {};
   });
   answer('pop.status', () => status());
+  answer('pop.metrics', async () => ({ text: await metrics.text(status()) }));
 
   function answer<S extends keyof Requests>(
     subject: S,
@@ -136,13 +147,16 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     hub.respond(subject, handler);
   }
 
+  let draining = false;
   function status(): PopStatus {
     return {
       colo: settings.colo,
       sequence: follower.sequence,
       sandbox: host.sandbox,
       zygotes: host.zygoteCount(),
-      processes: children.list().map(({ name, pid, restarts }) => ({ name, pid, restarts })),
+      processes: children.list(),
+      draining,
+      traffic: metrics.traffic(),
       isolates: fleet.status(),
     };
   }
@@ -169,6 +183,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
       }
     },
     async close() {
+      draining = true;
       scheduler.close();
       tickets.close();
       await children.stop([...edges, 'core'], EDGE_DRAIN_MS);
@@ -177,6 +192,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
       await host.close();
       await children.stop(['data'], OTHERS_DRAIN_MS);
       stopMetering();
+      metrics.close();
       usage.close();
       await hub.close();
       await blobs.close();

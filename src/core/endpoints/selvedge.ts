@@ -4,6 +4,7 @@ import { NoResponder, RequestTimeout } from '../../state/bus.ts';
 import { type App, define } from '../app.ts';
 import type { CoreContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
+import { isOperator } from '../operator.ts';
 
 export function registerSelvedge(app: App, context: CoreContext): void {
   define(
@@ -14,7 +15,7 @@ export function registerSelvedge(app: App, context: CoreContext): void {
       path: '/selvedge/status',
       summary: "State of this machine and of the account's isolate processes",
     },
-    async ({ account }) => {
+    async ({ account, c }) => {
       let status: PopStatus;
       try {
         status = (await context.bus.request('pop.status', {})) as PopStatus;
@@ -22,7 +23,13 @@ export function registerSelvedge(app: App, context: CoreContext): void {
         if (!(error instanceof NoResponder) && !(error instanceof RequestTimeout)) throw error;
         throw new ApiError(10004, 'The supervisor does not answer: try again.');
       }
-      return { ...status, isolates: status.isolates.filter(({ accountId }) => accountId === account.id) };
+      const { traffic, ...rest } = status;
+      return {
+        ...rest,
+        isolates: status.isolates.filter(({ accountId }) => accountId === account.id),
+        // Of all accounts together.
+        ...(isOperator(c, undefined) && { traffic }),
+      };
     },
   );
 }
