@@ -5,6 +5,7 @@ import { registerAssetsUpload } from './assets-upload.ts';
 import type { CoreContext } from './context.ts';
 import { registerAbsent } from './endpoints/absent.ts';
 import { registerDomains } from './endpoints/domains.ts';
+import { registerOrigins } from './endpoints/origins.ts';
 import { registerRoutes } from './endpoints/routes.ts';
 import { registerScripts } from './endpoints/scripts.ts';
 import { registerSecrets } from './endpoints/secrets.ts';
@@ -21,6 +22,7 @@ export function createApi(context: CoreContext, usage: Pick<Usage, 'read'>): { a
   const app = createApp();
   registerUser(app, context);
   registerZones(app, context);
+  registerOrigins(app, context);
   registerRoutes(app, context);
   registerDomains(app, context);
   registerScripts(app, context);

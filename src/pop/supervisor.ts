@@ -83,7 +83,10 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
         });
       }
     },
-    onExit: (name) => fleet.holderGone(name),
+    onExit: (name) => {
+      fleet.holderGone(name);
+      hub.publish('local.gone', { name });
+    },
   });
   const fleet = new Fleet({
     host,
