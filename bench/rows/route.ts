@@ -1,4 +1,4 @@
-import { Routes } from '../../src/edge/route.ts';
+import { Routes } from '../../src/model/route.ts';
 import { interleaved, type Row } from '../lib.ts';
 
 const LARGE = 100_000;

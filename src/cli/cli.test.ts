@@ -199,6 +199,14 @@ describe('selvedge up', async () => {
 
     await selvedge(['zone', 'add', ...at, 'example.com', '--account', web.id]);
     assert.match((await selvedge(['zone', 'list', ...at])).stdout, /^example\.com /m);
+    await selvedge(['zone', 'origin', 'set', ...at, 'shop.example.com', 'http://10.0.0.5:3000']);
+    assert.match(
+      (await selvedge(['zone', 'origin', 'list', ...at])).stdout,
+      /^shop\.example\.com +http:\/\/10\.0\.0\.5:3000 /m,
+    );
+    refused(await selvedge(['zone', 'origin', 'set', ...at, 'shop.example.org', 'http://a']), /no zone holds/);
+    await selvedge(['zone', 'origin', 'remove', ...at, 'shop.example.com']);
+    assert.doesNotMatch((await selvedge(['zone', 'origin', 'list', ...at])).stdout, /shop/);
   });
 
   it('prints the root certificate', async () => {

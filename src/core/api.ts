@@ -5,6 +5,7 @@ import { registerAssetsUpload } from './assets-upload.ts';
 import type { CoreContext } from './context.ts';
 import { registerAbsent } from './endpoints/absent.ts';
 import { registerDomains } from './endpoints/domains.ts';
+import { registerOrigins } from './endpoints/origins.ts';
 import { registerRollout } from './endpoints/rollout.ts';
 import { registerRoutes } from './endpoints/routes.ts';
 import { registerScripts } from './endpoints/scripts.ts';
@@ -32,6 +33,7 @@ export async function createApi(
   const watch = watchVersions(context);
   registerUser(app, context);
   registerZones(app, context);
+  registerOrigins(app, context);
   registerRoutes(app, context);
   registerDomains(app, context);
   registerScripts(app, context);

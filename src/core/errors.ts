@@ -70,10 +70,10 @@ export const ERRORS = {
   10322: { status: 404, meaning: 'The Worker has no rollout.' },
 
   // Triggers
-  10009: { status: 404, meaning: 'No such route.' },
+  10009: { status: 404, meaning: 'No such route, or no origin of that host.' },
   10020: { status: 409, meaning: 'The route belongs to another Worker.' },
   10022: { status: 400, meaning: 'Not a valid route pattern.' },
-  10023: { status: 403, meaning: 'The zone has the most routes that it may have.' },
+  10023: { status: 403, meaning: 'The zone has the most routes (or origins) that it may have.' },
   10072: { status: 403, meaning: 'The Worker has the most cron triggers that it may have.' },
   10082: { status: 400, meaning: 'No zone of this account holds the host name.' },
   10100: { status: 400, meaning: 'Not a valid cron expression.' },

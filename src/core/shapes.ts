@@ -1,5 +1,14 @@
 /** Documents as the API shows them: Cloudflare's field names, and never a secret's value. */
-import type { Account, CustomDomain, Deployment, Route, Script, Version, Zone } from '../model/documents.ts';
+import type {
+  Account,
+  CustomDomain,
+  Deployment,
+  OriginServer,
+  Route,
+  Script,
+  Version,
+  Zone,
+} from '../model/documents.ts';
 import { shownBinding } from './upload/bindings.ts';
 
 export function accountShape({ id, name, createdOn }: Account) {
@@ -35,6 +44,10 @@ export function domainShape({ id, hostname, zoneId, zoneName, script }: CustomDo
     environment: 'production',
     enabled: true,
   };
+}
+
+export function originShape({ hostname, url, zoneId, zoneName, createdOn }: OriginServer) {
+  return { hostname, url, zone_id: zoneId, zone_name: zoneName, created_on: createdOn };
 }
 
 export function versionShape(version: Version, script: Script) {

@@ -65,13 +65,19 @@ export async function listZones(ledger: Ledger, accountId?: string): Promise<Zon
   return zones.filter((zone) => accountId === undefined || zone.accountId === accountId);
 }
 
-/** The closest zone of the account that holds `hostname` (normalized), or null. */
-export async function zoneOfHostname(ledger: Ledger, accountId: string, hostname: string): Promise<Zone | null> {
+/** The closest zone that holds `hostname` (normalized), whoever has it; or null. */
+export async function zoneHolding(ledger: Ledger, hostname: string): Promise<Zone | null> {
   for (let name = hostname; name.includes('.'); name = name.slice(name.indexOf('.') + 1)) {
     const zone = (await ledger.get<Zone>(keys.zone(name)))?.value;
-    if (zone) return zone.accountId === accountId ? zone : null;
+    if (zone) return zone;
   }
   return null;
+}
+
+/** The closest zone of the account that holds `hostname` (normalized), or null. */
+export async function zoneOfHostname(ledger: Ledger, accountId: string, hostname: string): Promise<Zone | null> {
+  const zone = await zoneHolding(ledger, hostname);
+  return zone?.accountId === accountId ? zone : null;
 }
 
 async function refuseOverlap(ledger: Ledger, name: string, accountId: string, except?: string): Promise<void> {

@@ -31,6 +31,7 @@ const PRIVATE_CIDRS = [
   '224.0.0.0/4', // multicast
   '240.0.0.0/4', // reserved, and broadcast
   '::/96', // unspecified, loopback, IPv4-compatible (deprecated)
+  '::ffff:0:0:0/96', // IPv4-translated, RFC 7915
   '64:ff9b:1::/48', // local-use NAT64, RFC 8215
   '100::/64', // discard
   '2001::/23', // IETF protocol assignments, with Teredo, ORCHID and benchmarks
@@ -42,6 +43,8 @@ const PRIVATE_CIDRS = [
   'fec0::/10', // site-local, deprecated
   'ff00::/8', // multicast
 ];
+
+const refused = blockList(PRIVATE_CIDRS);
 
 /** The name or address is private, reserved, or has no address that may be reached. */
 export class AddressRefused extends Error {
@@ -64,7 +67,6 @@ export interface Addresses {
 
 /** `allow`: CIDRs (or single addresses) that may be reached although they are private. Throws on what is not a CIDR. */
 export function createAddresses(allow: readonly string[], resolve: Resolve = dns.lookup): Addresses {
-  const refused = blockList(PRIVATE_CIDRS);
   const permitted = blockList(allow);
 
   function isAllowed(address: string): boolean {

@@ -20,7 +20,7 @@ export interface Rooms {
   assets: Server | null;
   services: { socket: string; server: Server }[];
   /** Called after the sockets are closed. */
-  close(): Promise<void>;
+  close(): void;
 }
 
 interface Attachment {
@@ -58,11 +58,16 @@ export class Attachments {
     this.#budgets.delete(isolate);
     const { rooms, sockets } = await opening;
     await Promise.all(sockets.map((socket) => socket.close()));
-    await rooms.close();
+    rooms.close();
   }
 
   budget(isolate: string): Budget | undefined {
     return this.#budgets.get(isolate);
+  }
+
+  /** Of all attached isolates. */
+  budgets(): Iterable<Budget> {
+    return this.#budgets.values();
   }
 
   async close(): Promise<void> {
@@ -88,7 +93,7 @@ export class Attachments {
     const failure = opened.find((result) => result.status === 'rejected');
     if (failure) {
       await Promise.all(sockets.map((socket) => socket.close()));
-      await rooms.close();
+      rooms.close();
       throw failure.reason;
     }
     this.#budgets.set(attach.isolate, rooms.budget);

@@ -4,6 +4,7 @@
  */
 import { keys } from '../model/keys.ts';
 import type { EdgeChange, EdgeDoc, IsolateSet, Publications, Requests } from '../model/messages.ts';
+import { type Found, Routes } from '../model/route.ts';
 import type { Bus } from '../state/bus.ts';
 
 type Doc<K extends EdgeDoc['kind']> = Extract<EdgeDoc, { kind: K }>;
@@ -15,8 +16,16 @@ export interface Directory {
   isolates(versionId: string): IsolateSet | undefined;
   /** Starts a version that is not running. Throws what the supervisor said. */
   wake(versionId: string): Promise<IsolateSet>;
-  /** Does this machine answer for the host name (a Worker on the workers domain, or a custom domain)? */
-  isServedHere(hostname: string): boolean;
+  /** The Worker that the edge finds for a URL; `hostname` in lower case, without a trailing dot. */
+  find(hostname: string, path: string, scheme: 'http' | 'https'): Found;
+  /** Does the host name lie below the workers domain? */
+  isOnWorkersDomain(hostname: string): boolean;
+  domain(hostname: string): Doc<'domain'> | undefined;
+  /** The closest zone that holds the host name. */
+  zoneOf(hostname: string): Doc<'zone'> | undefined;
+  /** Where an operator said that the host's origin is. */
+  origin(hostname: string): Doc<'origin'> | undefined;
+  hasRouteIn(accountId: string, script: string, zoneName: string): boolean;
   /** What CF-Worker says of a script's subrequests: its one zone, else its name on the workers domain. */
   cfWorker(accountId: string, script: string): string;
   close(): void;
@@ -30,15 +39,28 @@ export async function openDirectory(
 ): Promise<Directory> {
   const docs = new Map<string, EdgeDoc>();
   const sets = new Map<string, IsolateSet>();
-  /** Subdomain -> account id. */
-  const subdomains = new Map<string, string>();
+  const routes = new Routes(workersDomain);
+  /** "account/script" -> zone name -> routes in it. */
+  const zonesOfScripts = new Map<string, Map<string, number>>();
 
-  function apply({ key, doc }: EdgeChange): void {
-    const old = docs.get(key);
-    if (old?.kind === 'account') subdomains.delete(old.subdomain);
+  function countRoute(doc: EdgeDoc | null | undefined, by: 1 | -1): void {
+    if (doc?.kind !== 'route' || doc.script === null) return;
+    const key = `${doc.accountId}/${doc.script}`;
+    const zones = zonesOfScripts.get(key) ?? new Map<string, number>();
+    const count = (zones.get(doc.zoneName) ?? 0) + by;
+    if (count > 0) zones.set(doc.zoneName, count);
+    else zones.delete(doc.zoneName);
+    if (zones.size > 0) zonesOfScripts.set(key, zones);
+    else zonesOfScripts.delete(key);
+  }
+
+  function apply(change: EdgeChange): void {
+    const { key, doc } = change;
+    countRoute(docs.get(key), -1);
+    countRoute(doc, 1);
     if (doc === null) docs.delete(key);
     else docs.set(key, doc);
-    if (doc?.kind === 'account') subdomains.set(doc.subdomain, doc.id);
+    routes.apply(change);
   }
 
   function learn(set: IsolateSet): void {
@@ -68,20 +90,6 @@ export async function openDirectory(
     return docs.get(keys.script(accountId, name)) as Doc<'script'> | undefined;
   }
 
-  /** `<worker>.<subdomain>` of the workers domain, or a preview `<prefix>-<worker>.<subdomain>`. */
-  function isOnWorkersDomain(hostname: string): boolean {
-    const suffix = `.${workersDomain}`;
-    if (!hostname.endsWith(suffix)) return false;
-    const [label = '', subdomain = '', ...more] = hostname.slice(0, -suffix.length).split('.');
-    const accountId = subdomains.get(subdomain);
-    if (!accountId || more.length > 0) return false;
-    if (script(accountId, label)) return true;
-    for (let at = label.indexOf('-'); at !== -1; at = label.indexOf('-', at + 1)) {
-      if (script(accountId, label.slice(at + 1))?.previews) return true;
-    }
-    return false;
-  }
-
   return {
     script,
     version: (accountId, name, id) => docs.get(keys.version(accountId, name, id)) as Doc<'version'> | undefined,
@@ -90,14 +98,22 @@ export async function openDirectory(
       const set = (await bus.request('local.wake', { versionId }, { timeoutMs: 15_000 })) as IsolateSet;
       return set;
     },
-    isServedHere: (hostname) => docs.has(keys.domain(hostname)) || isOnWorkersDomain(hostname),
-    cfWorker(accountId, name) {
-      const zones = new Set<string>();
-      for (const doc of docs.values()) {
-        if (doc.kind === 'route' && doc.accountId === accountId && doc.script === name) zones.add(doc.zoneName);
+    find: (hostname, path, scheme) => routes.find(hostname, path, scheme),
+    isOnWorkersDomain: (hostname) => hostname.endsWith(`.${workersDomain}`),
+    domain: (hostname) => docs.get(keys.domain(hostname)) as Doc<'domain'> | undefined,
+    zoneOf(hostname) {
+      for (let name = hostname; name.includes('.'); name = name.slice(name.indexOf('.') + 1)) {
+        const zone = docs.get(keys.zone(name));
+        if (zone) return zone as Doc<'zone'>;
       }
-      const [zone] = zones;
-      if (zone && zones.size === 1) return zone;
+      return undefined;
+    },
+    origin: (hostname) => docs.get(keys.origin(hostname)) as Doc<'origin'> | undefined,
+    hasRouteIn: (accountId, name, zoneName) => zonesOfScripts.get(`${accountId}/${name}`)?.has(zoneName) ?? false,
+    cfWorker(accountId, name) {
+      const zones = zonesOfScripts.get(`${accountId}/${name}`);
+      const [zone] = zones?.keys() ?? [];
+      if (zone && zones?.size === 1) return zone;
       const account = docs.get(keys.account(accountId)) as Doc<'account'> | undefined;
       return `${name}.${account?.subdomain ?? 'unknown'}.${workersDomain}`;
     },

@@ -1,35 +1,54 @@
 /**
  * Egress: what a Worker's fetch() and connect() reach. workerd sends HTTP requests with an absolute URL in the request line (as
- * to a proxy), Upgrade for WebSockets and CONNECT for TCP. Bodies stream both ways with back-pressure and are never decoded:
- * workerd does that, and follows redirects too, so that each hop comes here and is checked again.
+ * to a proxy), Upgrade for WebSockets and CONNECT for TCP. Here each is admitted, counted and given its destination; `forward.ts`,
+ * `upgrade.ts` and `tunnel.ts` take it there.
  *
  * Failures of the origin are responses (origin-errors.ts). Too many subrequests and URLs that are none end the connection
  * without a response, which is the only way to make fetch() throw in the Worker; the reason goes to its tail.
  */
-import { createServer, request as httpRequest, type IncomingMessage, type Server, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
-import type { Dispatcher } from 'undici';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { Budget } from './budget.ts';
-import { headerValue, MAX_HOPS, toOrigin, toWorker } from './headers.ts';
-import type { Origin } from './origin.ts';
-import { errorBody, LOOP, type OriginError, toOriginError } from './origin-errors.ts';
+import type { Connector } from './connector.ts';
+import type { Destination } from './destination.ts';
+import type { Meter } from './egress-meter.ts';
+import type { Subrequest } from './exchange.ts';
+import { forward } from './forward.ts';
+import { headerValue, MAX_HOPS, toOrigin } from './headers.ts';
+import { LOOP } from './origin-errors.ts';
+import { sendError } from './reply.ts';
+import type { Transport } from './transport.ts';
+import { tunnel } from './tunnel.ts';
+import { responseOn, upgrade } from './upgrade.ts';
 
 const MAX_HEADER_BYTES = 128 * 1024;
-/** Sending mail by connect() is refused, as by Cloudflare (TCP sockets, "Considerations"). */
-const SMTP_PORT = 25;
+/** In which workerd puts the `cf` object of fetch(): `cfBlobHeader` in `pop/isolates/config.ts`. */
+const CF_HEADER = 'selvedge-cf';
 
 export interface EgressOptions {
-  origin: Origin;
+  connector: Connector;
+  transport: Transport;
   budget: Budget;
+  meter: Meter;
+  /** Where a subrequest goes. */
+  destination: (url: URL, resolveOverride: string | undefined) => Destination;
+  /** One more subrequest to this machine itself: what ends it, or null if there are too many (a loop). */
+  enterSelf: () => (() => void) | null;
   /** Value of CF-Worker, asked for with each request: routes may change. */
   cfWorker: () => string;
+  /** An origin that has the whole request has to begin its answer in this time; as at Cloudflare by default. */
+  headersTimeoutMs?: number;
   /** fetch() will throw in the Worker: say why, where its author looks. */
   onRefused: (reason: string) => void;
 }
 
+interface Admitted extends Subrequest {
+  /** To be called when the subrequest has ended. */
+  leave: () => void;
+}
+
 /** The server of `egress.sock` of one isolate process; the caller lets it listen. */
-export function createEgress({ origin, budget, cfWorker, onRefused }: EgressOptions): Server {
+export function createEgress(options: EgressOptions): Server {
+  const { connector, transport, budget, meter } = options;
   // keepAliveTimeout 0: workerd decides how long it keeps connections; closing idle ones would race with its next request.
   const server = createServer({
     requireHostHeader: false,
@@ -38,43 +57,50 @@ export function createEgress({ origin, budget, cfWorker, onRefused }: EgressOpti
     maxHeaderSize: MAX_HEADER_BYTES,
   });
 
-  function admit(): boolean {
+  /** Counts a subrequest. False: above what the requests may make. */
+  function take(): boolean {
+    meter.subrequests++;
     if (budget.take()) return true;
-    onRefused('Too many subrequests.');
+    meter.refused++;
+    options.onRefused('Too many subrequests.');
     return false;
   }
 
-  server.on('request', (req, res) => {
+  function admit(req: IncomingMessage): Admitted | 'loop' | null {
     const url = httpUrl(req.url);
-    if (!url || !admit()) return void req.socket.destroy();
-    const { headers, hops } = toOrigin(req.rawHeaders, cfWorker());
-    if (hops > MAX_HOPS) return sendError(res, LOOP);
-    forward(origin, req, res, url, headers);
+    if (!url || !take()) return null;
+    const { headers, hops } = toOrigin(req.rawHeaders, options.cfWorker());
+    const destination = options.destination(url, resolveOverride(req.rawHeaders));
+    const leave = destination.local ? options.enterSelf() : () => undefined;
+    if (hops <= MAX_HOPS && leave) return { url, destination, headers, meter, leave };
+    leave?.();
+    meter.refused++;
+    return 'loop';
+  }
+
+  server.on('request', (req, res) => {
+    const admitted = admit(req);
+    if (!admitted) return void req.socket.destroy();
+    if (admitted === 'loop') return sendError(res, LOOP);
+    res.once('close', admitted.leave);
+    forward(transport, admitted, req, res, options.headersTimeoutMs);
   });
 
   server.on('upgrade', (req, socket, head) => {
     socket.on('error', () => socket.destroy());
-    const url = httpUrl(req.url);
-    if (!url || !admit()) return void socket.destroy();
-    const { headers, hops } = toOrigin(req.rawHeaders, cfWorker());
-    const respond = () => {
-      const res = new ServerResponse(req);
-      res.shouldKeepAlive = false;
-      res.assignSocket(socket as Socket);
-      res.once('finish', () => socket.end());
-      return res;
-    };
-    if (hops > MAX_HOPS) return sendError(respond(), LOOP);
-    upgrade(origin, url, req, headers, socket, head, respond);
+    const admitted = admit(req);
+    if (!admitted) return void socket.destroy();
+    if (admitted === 'loop') return sendError(responseOn(req, socket), LOOP);
+    socket.once('close', admitted.leave);
+    upgrade(connector, admitted, req, socket, head);
   });
 
   server.on('connect', (req, socket, head) => {
     socket.on('error', () => socket.destroy());
     const target = URL.parse(`tcp://${req.url}`);
     const port = Number(target?.port);
-    if (!target || !port || !admit()) return void socket.destroy();
-    if (port === SMTP_PORT) return refuseConnect(socket, 403, 'Port 25 is not allowed');
-    tunnel(origin, target.hostname, port, socket, head);
+    if (!target || !port || !take()) return void socket.destroy();
+    tunnel(connector, meter, target.hostname, port, socket, head);
   });
   return server;
 }
@@ -84,160 +110,14 @@ function httpUrl(text: string | undefined): URL | null {
   return url && (url.protocol === 'http:' || url.protocol === 'https:') ? url : null;
 }
 
-function forward(origin: Origin, req: IncomingMessage, res: ServerResponse, url: URL, headers: string[]): void {
-  const hasBody = req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0;
-  if (!hasBody) req.resume();
-  // Without a body a request may be sent again: a kept-alive connection that the origin closed meanwhile is no failure.
-  let retries = !hasBody && (req.method === 'GET' || req.method === 'HEAD') ? 1 : 0;
-  let abort: ((reason: Error) => void) | undefined;
-  res.once('close', () => {
-    if (!res.writableFinished) abort?.(new Error('the Worker went away'));
-  });
-
-  const handler: Dispatcher.DispatchHandler = {
-    onRequestStart(controller) {
-      abort = (error) => controller.abort(error);
-      if (res.destroyed) controller.abort(new Error('the Worker went away'));
-    },
-    onResponseStart(controller, status, _headers, statusMessage) {
-      if (status < 200) return;
-      const raw = (controller.rawHeaders as Buffer[]).map((item) => item.toString('latin1'));
-      writeHead(res, status, statusMessage ?? '', toWorker(raw));
-      // Not flushHeaders(): that encodes the head as UTF-8, and header values are bytes (latin1).
-      if (res.writable) res.write(Buffer.alloc(0));
-      res.on('drain', () => controller.resume());
-    },
-    onResponseData(controller, chunk) {
-      if (!res.write(chunk)) controller.pause();
-    },
-    onResponseEnd() {
-      res.end();
-    },
-    onResponseError(_controller, error) {
-      if (res.destroyed) return;
-      // The head is out: only a cut connection tells the Worker that the body is not whole.
-      if (res.headersSent) return void res.destroy();
-      if (retries-- > 0 && (error as { code?: string }).code === 'UND_ERR_SOCKET') return send();
-      sendError(res, toOriginError(error, url.hostname));
-    },
-  };
-  function send(): void {
-    try {
-      origin.agent.dispatch(
-        {
-          origin: url.origin,
-          path: url.pathname + url.search,
-          method: req.method as Dispatcher.HttpMethod,
-          headers: ['Host', url.host, ...headers],
-          body: hasBody ? req : null,
-        },
-        handler,
-      );
-    } catch (error) {
-      sendError(res, toOriginError(error, url.hostname));
-    }
-  }
-  send();
-}
-
-/** A request with Upgrade, on a connection of its own. Whatever protocol it asks for: after 101 bytes are passed on. */
-function upgrade(
-  origin: Origin,
-  url: URL,
-  req: IncomingMessage,
-  headers: string[],
-  socket: Duplex,
-  head: Buffer,
-  respond: () => ServerResponse,
-): void {
-  const protocol = headerValue(req.rawHeaders, 'upgrade') ?? 'websocket';
-  const fail = (error: unknown) => {
-    if (!socket.destroyed) sendError(respond(), toOriginError(error, url.hostname));
-  };
-  let outgoing: ReturnType<typeof httpRequest>;
+/** Of the `cf` object only this counts here; a request that is passed on brings all that the edge said of it. */
+function resolveOverride(raw: readonly string[]): string | undefined {
+  const text = headerValue(raw, CF_HEADER);
+  if (!text?.includes('"resolveOverride"')) return undefined;
   try {
-    const connection = origin.open(url);
-    outgoing = httpRequest({
-      createConnection: () => connection,
-      method: req.method,
-      path: url.pathname + url.search,
-      setHost: false,
-      headers: ['Host', url.host, ...headers, 'Connection', 'Upgrade', 'Upgrade', protocol],
-    });
-  } catch (error) {
-    fail(error);
-    return;
+    const { resolveOverride: host } = JSON.parse(text) as { resolveOverride?: unknown };
+    return typeof host === 'string' && host !== '' ? host : undefined;
+  } catch {
+    return undefined;
   }
-  socket.once('close', () => outgoing.destroy());
-  outgoing.once('error', fail);
-  outgoing.once('response', (response) => {
-    const res = respond();
-    writeHead(res, response.statusCode ?? 520, response.statusMessage ?? '', toWorker(response.rawHeaders));
-    response.pipe(res);
-  });
-  outgoing.once('upgrade', (response, remote, remoteHead) => {
-    const lines = [`HTTP/1.1 101 ${response.statusMessage || 'Switching Protocols'}`];
-    const answer = ['Connection', 'Upgrade', 'Upgrade', protocol, ...toWorker(response.rawHeaders)];
-    for (let i = 0; i + 1 < answer.length; i += 2) lines.push(`${answer[i]}: ${answer[i + 1]}`);
-    socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
-    if (remoteHead.length > 0) socket.write(remoteHead);
-    if (head.length > 0) remote.write(head);
-    join(socket, remote);
-  });
-  outgoing.end();
-}
-
-function tunnel(origin: Origin, hostname: string, port: number, socket: Duplex, head: Buffer): void {
-  let remote: Socket;
-  try {
-    remote = origin.tcp(hostname, port);
-  } catch (error) {
-    refuseConnect(socket, 403, (error as Error).message);
-    return;
-  }
-  const fail = (error: unknown) => {
-    const { status, text } = toOriginError(error, hostname);
-    refuseConnect(socket, status, text);
-  };
-  remote.once('error', fail);
-  socket.once('close', () => remote.destroy());
-  remote.once('connect', () => {
-    remote.off('error', fail);
-    socket.write('HTTP/1.1 200 OK\r\n\r\n');
-    if (head.length > 0) remote.write(head);
-    join(socket, remote);
-  });
-}
-
-/** Bytes both ways; each side's end is passed on, and what breaks on one side ends the other. */
-function join(a: Duplex, b: Duplex): void {
-  a.on('error', () => b.destroy());
-  b.on('error', () => a.destroy());
-  a.on('close', () => b.destroy());
-  b.on('close', () => a.destroy());
-  a.pipe(b);
-  b.pipe(a);
-}
-
-function refuseConnect(socket: Duplex, status: number, text: string): void {
-  const phrase = text.replace(/[^\x20-\x7e]/g, '?');
-  socket.end(`HTTP/1.1 ${status} ${phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
-}
-
-/** Node would add Connection, Keep-Alive and Date, and the Worker would see them in `response.headers`. */
-function writeHead(res: ServerResponse, status: number, message: string, headers: string[]): void {
-  res.sendDate = false;
-  res.removeHeader('connection');
-  res.writeHead(status, message, headers);
-}
-
-function sendError(res: ServerResponse, error: OriginError): void {
-  const body = errorBody(error);
-  writeHead(res, error.status, '', [
-    'Content-Type',
-    'text/plain; charset=UTF-8',
-    'Content-Length',
-    String(body.length),
-  ]);
-  res.end(body);
 }

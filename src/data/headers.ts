@@ -1,6 +1,6 @@
 /**
  * Headers on the way out of a Worker and back: pure functions over raw header lists ([name, value, name, value ...], as Node
- * and undici give them), so that order, case and repeated headers survive.
+ * gives them), so that order, case and repeated headers survive.
  */
 
 /** Meant for one connection only (RFC 9110, section 7.6.1), and so never passed on. */

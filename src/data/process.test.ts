@@ -26,7 +26,8 @@ describe('the data process', () => {
     const ready = new Promise<{ name: string; pid: number }>((done) => {
       hub.subscribe('local.ready', done);
     });
-    const settings = { dataDir: dir, listen: '127.0.0.1', httpPort: 1, httpsPort: 1, egressAllow: [] };
+    const ports = { httpPort: 1, httpsPort: 1, apiPort: 1 };
+    const settings = { dataDir: dir, listen: '127.0.0.1', ...ports, listeners: [], egressAllow: [] };
     const child = fork(fileURLToPath(new URL('process.ts', import.meta.url)), [], {
       env: { ...process.env, SELVEDGE_SETTINGS: JSON.stringify({ ...settings, workersDomain: 'workers.localhost' }) },
     });

@@ -185,6 +185,8 @@ describe('the data process, with real isolate processes', () => {
         listen: '127.0.0.1',
         httpPort: 1,
         httpsPort: 1,
+        apiPort: 1,
+        listeners: [],
         workersDomain: 'workers.localhost',
         egressAllow: ['127.0.0.1'],
       },

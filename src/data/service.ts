@@ -2,7 +2,10 @@
  * The data process put together: answers `local.attach` and `local.detach`, and gives each isolate process its rooms: egress,
  * cache, tail sink, assets and relays to other Workers.
  */
+
+import dns from 'node:dns';
 import type { Server } from 'node:http';
+import { LIMITS } from '../model/limits.ts';
 import { log } from '../model/log.ts';
 import type { Attach, Publications, TailEvent } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
@@ -11,14 +14,21 @@ import { createAddresses, type Resolve } from './addresses.ts';
 import { Attachments } from './attachments.ts';
 import { createBudget } from './budget.ts';
 import { createCache } from './cache.ts';
+import { type Connector, createConnector } from './connector.ts';
+import { chooseDestination } from './destination.ts';
 import { type Directory, openDirectory } from './directory.ts';
 import { createEgress } from './egress.ts';
-import { createOrigin } from './origin.ts';
+import { createMeters } from './egress-meter.ts';
+import { createLoops } from './loops.ts';
 import { createRelays } from './relay.ts';
+import { boundedResolve } from './resolver.ts';
+import { createIsSelf } from './self.ts';
 import { createTailSink } from './tail-sink.ts';
+import { createTransport } from './transport.ts';
 
 /** A Worker that is refused in a loop is told (in its tail) and the operator (in the log) this often. */
 const REFUSAL_INTERVAL_MS = 1_000;
+const METER_INTERVAL_MS = 1_000;
 
 export interface DataService {
   /** Closes all sockets of all isolates. */
@@ -27,7 +37,17 @@ export interface DataService {
 
 export interface DataOptions {
   bus: Bus;
-  settings: Pick<Settings, 'listen' | 'httpPort' | 'httpsPort' | 'workersDomain' | 'egressAllow'>;
+  settings: Pick<
+    Settings,
+    | 'listen'
+    | 'httpPort'
+    | 'httpsPort'
+    | 'apiPort'
+    | 'listeners'
+    | 'workersDomain'
+    | 'egressAllow'
+    | 'egressAllowByAccount'
+  >;
   /** The server of the ASSETS binding of one version. */
   assetServer: (attach: Attach) => Server;
   /** Instead of the system's resolver. */
@@ -36,22 +56,28 @@ export interface DataOptions {
   ca?: string;
 }
 
-/** Answers the bus when it resolves. Throws if `egressAllow` is not a list of address ranges. */
-export async function startDataService({ bus, settings, assetServer, resolve, ca }: DataOptions): Promise<DataService> {
-  const addresses = createAddresses(settings.egressAllow, resolve);
+/** Answers the bus when it resolves. Throws if `egressAllow` (or one of an account) is not a list of address ranges. */
+export async function startDataService(options: DataOptions): Promise<DataService> {
+  const { bus, settings, assetServer } = options;
+  const connectorOf = createConnectors(options);
   let directory: Directory;
   const relays = createRelays(bus, () => directory);
   directory = await openDirectory(bus, settings.workersDomain, (set) => relays.onIsolates(set));
-  const edge = {
-    address: reachable(settings.listen),
-    httpPort: settings.httpPort,
-    httpsPort: settings.httpsPort,
-    isServedHere: (hostname: string) => directory.isServedHere(hostname),
+  const edge = { address: settings.listen, httpPort: settings.httpPort, httpsPort: settings.httpsPort };
+  const loops = createLoops(LIMITS.openSubrequestsToSelf);
+  const meters = createMeters();
+  const report = () => {
+    const scripts = meters.take();
+    if (scripts.length > 0) {
+      bus.publish('local.egress', { from: 'data', scripts } satisfies Publications['local.egress']);
+    }
   };
+  const reporting = setInterval(report, METER_INTERVAL_MS).unref();
 
   const attachments = new Attachments((attach) => {
     const { accountId, script, versionId } = attach;
-    const origin = createOrigin(addresses, edge, ca);
+    const connector = connectorOf(accountId);
+    const transport = createTransport(connector);
     const budget = createBudget(attach.subrequests);
     const publish = (event: TailEvent) => bus.publish(`tail.${accountId}.${script}`, event);
     let refusedAt = 0;
@@ -64,7 +90,16 @@ export async function startDataService({ bus, settings, assetServer, resolve, ca
     };
     return {
       budget,
-      egress: createEgress({ origin, budget, cfWorker: () => directory.cfWorker(accountId, script), onRefused }),
+      egress: createEgress({
+        connector,
+        transport,
+        budget,
+        meter: meters.of(accountId, script),
+        destination: (url, override) => chooseDestination(directory, edge, { accountId, script }, url, override),
+        enterSelf: () => loops.enter(accountId, script),
+        cfWorker: () => directory.cfWorker(accountId, script),
+        onRefused,
+      }),
       cache: createCache(),
       tail: createTailSink({ script, versionId }, publish),
       assets: attach.assets ? assetServer(attach) : null,
@@ -72,13 +107,16 @@ export async function startDataService({ bus, settings, assetServer, resolve, ca
         socket: service.socket,
         server: relays.server(accountId, service),
       })),
-      close: () => origin.close(),
+      close: () => transport.close(),
     };
   });
 
   const stop = [
     bus.subscribe('local.load', ({ from, isolates }: Publications['local.load']) => {
       for (const [isolate, load] of Object.entries(isolates)) attachments.budget(isolate)?.report(from, load);
+    }),
+    bus.subscribe('local.gone', ({ name }: Publications['local.gone']) => {
+      for (const budget of attachments.budgets()) budget.forget(name);
     }),
     bus.respond('local.attach', async (attach: Attach) => {
       await attachments.attach(attach);
@@ -96,14 +134,30 @@ export async function startDataService({ bus, settings, assetServer, resolve, ca
       directory.close();
       relays.close();
       await attachments.close();
+      clearInterval(reporting);
+      report();
     },
   };
 }
 
-/** The address at which this machine reaches a listener: 0.0.0.0 and :: are no destinations. */
-function reachable(listen: string): string {
-  if (listen === '0.0.0.0') return '127.0.0.1';
-  return listen === '::' ? '::1' : listen;
+/** Connectors by account: each has its own allowed ranges, and its own share of name lookups. */
+function createConnectors({ settings, resolve = dns.lookup, ca }: DataOptions): (accountId: string) => Connector {
+  const { egressAllow, egressAllowByAccount = {} } = settings;
+  const ports = settings.listeners.map(({ name }) => Number(/:(\d+)$/.exec(name)?.[1]));
+  const isSelf = createIsSelf([...ports, settings.httpPort, settings.httpsPort, settings.apiPort]);
+  const connectors = new Map<string, Connector>();
+  const connectorOf = (accountId: string) => {
+    let connector = connectors.get(accountId);
+    if (!connector) {
+      const allow = [...egressAllow, ...(egressAllowByAccount[accountId] ?? [])];
+      connector = createConnector(createAddresses(allow, boundedResolve(resolve)), isSelf, ca);
+      connectors.set(accountId, connector);
+    }
+    return connector;
+  };
+  for (const accountId of Object.keys(egressAllowByAccount)) connectorOf(accountId);
+  createAddresses(egressAllow);
+  return connectorOf;
 }
 
 function refusal({ script, versionId }: Attach, message: string, timestamp: number): TailEvent {

@@ -13,7 +13,6 @@ describe('request headers', () => {
     'x-forwarded-anything',
     'X-Real-IP',
     'True-Client-IP',
-    'CDN-Loop',
     'Forwarded',
     'selvedge-cf',
     'SELVEDGE-proto',
@@ -28,6 +27,13 @@ describe('request headers', () => {
   ]) {
     it(`${name} does not reach the Worker`, () => assert.deepEqual(read([name, 'x']).pairs(), [['Host', 'a.example']]));
   }
+
+  it('CDN-Loop reaches the Worker: RFC 8586, 2 wants it kept', () => {
+    assert.deepEqual(read(['CDN-Loop', 'other; v=1', 'CDN-Loop', 'selvedge; loops=3']).pairs().slice(1), [
+      ['CDN-Loop', 'other; v=1'],
+      ['CDN-Loop', 'selvedge; loops=3'],
+    ]);
+  });
 
   it('keep their case, order and number', () => {
     const head = read(['X-B', '1', 'x-a', '2', 'X-B', '3']);

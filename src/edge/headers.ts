@@ -40,7 +40,7 @@ export class BadRequest extends Error {
 const DROPPED = new Set([
   'connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization', 'te', 'trailer',
   'transfer-encoding', 'upgrade', 'http2-settings', 'expect', 'content-length', 'host', 'x-real-ip', 'true-client-ip',
-  'cdn-loop', 'forwarded',
+  'forwarded',
 ]); // biome-ignore format: a table
 
 function isOurs(name: string): boolean {

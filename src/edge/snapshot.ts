@@ -4,9 +4,9 @@
  */
 import { log } from '../model/log.ts';
 import type { EdgeChange, EdgeDoc, IsolateSet, Requests } from '../model/messages.ts';
+import { Routes } from '../model/route.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Instances } from './instance.ts';
-import { Routes } from './route.ts';
 
 export type VersionDoc = Extract<EdgeDoc, { kind: 'version' }>;
 

@@ -3,9 +3,10 @@
  * `Cloudflare-Workers-Version-Key` always gets the same one, and `Cloudflare-Workers-Version-Overrides` chooses among the deployed ones.
  * https://developers.cloudflare.com/workers/configuration/versions-and-deployments/gradual-deployments/
  */
+
+import type { Target } from '../model/route.ts';
 import { pickVersion } from '../model/traffic.ts';
 import type { Head } from './headers.ts';
-import type { Target } from './route.ts';
 import type { Snapshot, VersionDoc } from './snapshot.ts';
 
 /** Undefined if the Worker has no deployment. */

@@ -50,6 +50,19 @@ export interface CustomDomain {
   createdOn: string;
 }
 
+/**
+ * Where the origin of a host is: subrequests to `hostname` connect to the address in `url` (scheme, host, port; no path), and keep
+ * `hostname` as their Host. Key: `keys.origin`. Without one, DNS says where the origin is.
+ */
+export interface OriginServer {
+  zoneId: string;
+  zoneName: string;
+  accountId: string;
+  hostname: string;
+  url: string;
+  createdOn: string;
+}
+
 export interface Schedule {
   cron: string;
   createdOn: string;

@@ -1,5 +1,5 @@
 /** Projects ledger documents to what edge and data processes may know: routing and assets, no secrets and no code. */
-import type { Account, CustomDomain, Route, Script, Version, Zone } from './documents.ts';
+import type { Account, CustomDomain, OriginServer, Route, Script, Version, Zone } from './documents.ts';
 import type { EdgeChange } from './messages.ts';
 
 /** The edge's view of a ledger write, or null if it is none of the edge's business. A null value is a deletion. */
@@ -22,6 +22,7 @@ const projections = {
     script,
   }),
   domain: ({ hostname, accountId, script }: CustomDomain) => ({ kind: 'domain' as const, hostname, accountId, script }),
+  origin: ({ hostname, accountId, url }: OriginServer) => ({ kind: 'origin' as const, hostname, accountId, url }),
   script: ({ accountId, name, workersDev, previews, deployment, aliases }: Script) => ({
     kind: 'script' as const,
     accountId,

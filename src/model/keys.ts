@@ -13,6 +13,9 @@ export const keys = {
   routes: (zoneId?: string) => (zoneId ? `route/${zoneId}/` : 'route/'),
   domain: (hostname: string) => `domain/${hostname}`,
   domains: 'domain/',
+  /** Host name -> where its origin is. */
+  origin: (hostname: string) => `origin/${hostname}`,
+  origins: 'origin/',
   script: (accountId: string, name: string) => `script/${accountId}/${name}`,
   scripts: (accountId?: string) => (accountId ? `script/${accountId}/` : 'script/'),
   version: (accountId: string, script: string, id: string) => `version/${accountId}/${script}/${id}`,

@@ -17,11 +17,17 @@ export const LIMITS = {
   assetFileBytes: 25 * MiB,
   assetFiles: 20_000,
   routesPerZone: 1000,
+  originsPerZone: 1000,
   schedulesPerScript: 250,
   /** Versions kept per script; older ones that are not deployed are removed. */
   versionsPerScript: 100,
   scriptsPerAccount: 500,
   tailSessionsPerScript: 10,
+  /**
+   * Subrequests of one Worker to hosts that this machine serves, open at the same time: a Worker that calls itself without forwarding
+   * headers leaves no other trace of how deep it is.
+   */
+  openSubrequestsToSelf: 512,
   /** Bodies of the control API that are not uploads. */
   apiBodyBytes: 1 * MiB,
   /** Wall-clock bound of a script's start; its CPU bound is `startupCpuMs`. */

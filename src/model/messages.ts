@@ -3,7 +3,7 @@
  *
  *   core   --pop.inspect/applied/tail-->  supervisor  --pop.traffic--> core
  *   edge   --local.snapshot/wake/verdict/certificate-->  supervisor  --local.docs/isolates--> edge, data
- *   supervisor --local.attach/detach--> data        edge, data --local.load/released--> supervisor
+ *   supervisor --local.attach/detach/gone--> data        edge, data --local.load/released--> supervisor
  *   data, edge --tail.<account>.<script>--> core (tail sessions)
  */
 import type { Deployment, EntrypointInfo, Version, VersionAssets } from './documents.ts';
@@ -31,7 +31,8 @@ export type EdgeDoc =
     }
   | { kind: 'zone'; id: string; name: string; accountId: string }
   | { kind: 'route'; id: string; zoneName: string; accountId: string; pattern: string; script: string | null }
-  | { kind: 'domain'; hostname: string; accountId: string; script: string };
+  | { kind: 'domain'; hostname: string; accountId: string; script: string }
+  | { kind: 'origin'; hostname: string; accountId: string; url: string };
 
 /** `key` is the ledger key; `doc: null` is a deletion. */
 export interface EdgeChange {
@@ -170,15 +171,17 @@ export interface EdgeReport {
   stages: { wake: number[]; worker: number[]; total: number[] };
 }
 
-/** What one script's Workers did to the internet since the data process's last report. */
+/** What one Worker sent outward since the last report: over all its processes here. Bytes of what does not leave the machine are not in it. */
 export interface ScriptEgress {
   accountId: string;
   script: string;
+  /** fetch(), WebSockets and connect(), also those that were refused. */
   subrequests: number;
+  /** Of those: above a limit, in a loop, or to an address or port that Workers may not reach. */
+  refused: number;
+  /** Heads and bodies (of sockets: all bytes), before TLS. */
   bytesOut: number;
   bytesIn: number;
-  /** Subrequests that were not allowed: private addresses, ports, loops, too many. */
-  refused: number;
 }
 
 /** Publications: subject -> message. */
@@ -199,6 +202,8 @@ export interface Publications {
   'local.egress': { from: string; scripts: ScriptEgress[] };
   /** `from` has no request left on a process that is no longer in its set. */
   'local.released': { from: string; isolate: string };
+  /** An edge or data process ended; the one that replaces it has the same name. What it had open is not any more. */
+  'local.gone': { name: string };
 }
 
 /** Requests: subject -> [message, answer]. */

@@ -32,7 +32,15 @@ export class Applier {
   /** Reads the whole ledger into memory, before anybody is told. */
   async load(ledger: Ledger): Promise<void> {
     const sequence = await ledger.sequence();
-    for (const prefix of [keys.accounts, keys.zones, keys.routes(), keys.domains, keys.scripts(), keys.versions()]) {
+    for (const prefix of [
+      keys.accounts,
+      keys.zones,
+      keys.routes(),
+      keys.domains,
+      keys.origins,
+      keys.scripts(),
+      keys.versions(),
+    ]) {
       for (const { key, value, revision } of await ledger.list(prefix)) {
         const told = this.#follower.apply({ key, value, sequence: revision });
         if (told) this.#follower.told(told);

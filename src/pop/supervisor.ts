@@ -99,6 +99,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     onExit: (name) => {
       fleet.holderGone(name);
       metrics.gone(name);
+      hub.publish('local.gone', { name });
     },
   });
   const fleet = new Fleet({

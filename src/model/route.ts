@@ -5,7 +5,7 @@
  * A pattern is `[http://|https://]host[/path]`; `*` may begin the host and end the path. Indexed by host and by path prefix, so that
  * finding one among 100,000 costs what finding one among ten does.
  */
-import type { EdgeChange, EdgeDoc } from '../model/messages.ts';
+import type { EdgeChange, EdgeDoc } from './messages.ts';
 
 /** What a request is for. `versionId` is set for previews: no deployment decides. */
 export interface Target {
