@@ -14,6 +14,8 @@ export const EDGE_ERRORS = {
     title: 'Request header fields too large',
     who: 'the sender of the request',
   },
+  notImplemented: { status: 501, code: 501, title: 'Not implemented', who: 'the sender of the request' },
+  version: { status: 505, code: 505, title: 'HTTP version not supported', who: 'the sender of the request' },
   tooLarge: {
     status: 413,
     code: 413,

@@ -11,13 +11,13 @@ import type { Settings } from '../model/settings.ts';
 import type { Bus } from '../state/bus.ts';
 import type { AssetStage } from './assets.ts';
 import type { Connections } from './connections.ts';
-import { sendError } from './error-pages.ts';
+import { type EdgeError, sendError } from './error-pages.ts';
 import { BadRequest, type Head, readHead } from './headers.ts';
 import { type Client, identify, rayId } from './identify.ts';
 import type { LimitHits } from './limit-hits.ts';
 import { addressOf, readForwarded, type TrustedProxies } from './peer.ts';
 import { type Observer, RequestRecord } from './record.ts';
-import { Http1Reply, Http2Reply, type Reply } from './reply.ts';
+import { Http1Reply, Http2Reply, isRefused, type Reply } from './reply.ts';
 import type { Snapshot, VersionDoc } from './snapshot.ts';
 import { versionOf } from './version.ts';
 import { passWebSocket } from './websocket.ts';
@@ -58,6 +58,7 @@ const MAX_FORWARDED = 1_000;
 /** Answers one HTTP/1.1 request. */
 export function handleHttp1(edge: Edge, request: IncomingMessage, response: ServerResponse): void {
   const { socket } = request;
+  if (isRefused(socket)) return;
   edge.connections.watchHttp1(request, response);
   withClient(edge, socket, socket, 'HTTP/1.1', request.rawHeaders, (client) =>
     handle(edge, request, new Http1Reply(response, edge, recordOf(edge, client)), client),
@@ -151,6 +152,8 @@ function handle(edge: Edge, request: Request, reply: Reply, client: Client): voi
   else askWorker(edge.snapshot, edge.bus, passage);
 }
 
+const BAD_REQUESTS: Record<number, EdgeError> = { 431: 'tooManyHeaders', 501: 'notImplemented', 505: 'version' };
+
 /** False if it is another path, which may be a Worker's. */
 function answerHealth(edge: Edge, url: string, reply: Reply): boolean {
   const asked = url.slice(HEALTH_PATH.length);
@@ -192,6 +195,7 @@ export function handleUpgrade(edge: Edge, request: IncomingMessage, socket: Dupl
 function headOf(edge: Edge, request: Request, client: Client, reply: Reply, ray: string): Head | null {
   const method = request.method ?? 'GET';
   if (method === 'TRACE' || method === 'CONNECT') {
+    reply.refuse();
     sendError(reply, null, ray, 'methodNotAllowed', `${method} is not answered here.`);
     return null;
   }
@@ -200,8 +204,13 @@ function headOf(edge: Edge, request: Request, client: Client, reply: Reply, ray:
       edge.hits.hit('header_count');
       throw new BadRequest(431, 'The request has too many headers.');
     }
+    const overHttp2 = 'stream' in request;
+    if (!overHttp2 && (request.httpVersionMajor !== 1 || request.httpVersionMinor > 1))
+      throw new BadRequest(505, `HTTP/${request.httpVersion} is not spoken here.`);
+    if (request.httpVersion === '1.0' && request.headers['transfer-encoding'] !== undefined)
+      throw new BadRequest(400, 'HTTP/1.0 has no chunks.');
     const head = readHead(method, request.url ?? '/', request.rawHeaders, client.scheme);
-    if (request.httpVersionMajor === 2) {
+    if (overHttp2) {
       const { stream } = request as Http2ServerRequest;
       // HTTP/2 frames bodies itself; a length is optional there.
       if (stream.endAfterHeaders) {
@@ -216,7 +225,9 @@ function headOf(edge: Edge, request: Request, client: Client, reply: Reply, ray:
     return head;
   } catch (error) {
     if (!(error instanceof BadRequest)) throw error;
-    sendError(reply, null, ray, error.status === 431 ? 'tooManyHeaders' : 'badRequest', error.message);
+    edge.hits.hit('malformed');
+    reply.refuse();
+    sendError(reply, null, ray, BAD_REQUESTS[error.status] ?? 'badRequest', error.message);
     return null;
   }
 }
@@ -254,6 +265,8 @@ function decide(edge: Edge, head: Head, client: Client, reply: Reply, ray: strin
 class UpgradeReply implements Reply {
   readonly #socket: Duplex;
   readonly record: RequestRecord;
+  /** Its answers close the connection in any case. */
+  refuse(): void {}
   started = false;
   constructor(socket: Duplex, record: RequestRecord) {
     this.#socket = socket;

@@ -103,14 +103,17 @@ describe('the host', () => {
 
 describe('the request target', () => {
   it('is taken apart, with the host of the absolute form', () => {
-    const { host, path, target } = read([], 'http://B.example:81/p/q?x=/y');
-    assert.deepEqual([host, path, target], ['b.example', '/p/q', '/p/q?x=/y']);
+    const { host, path, target } = read([], 'http://A.example:81/p/q?x=/y');
+    assert.deepEqual([host, path, target], ['a.example', '/p/q', '/p/q?x=/y']);
   });
 
   for (const [what, url, headers] of [
     ['a star', '*', []],
     ['no path', 'path', []],
     ['another scheme', 'ftp://a.example/', []],
+    ['another host in the target', 'http://b.example/', []],
+    ['a fragment', '/#x', []],
+    ['two codings', '/', ['Transfer-Encoding', 'gzip, chunked']],
     ['two hosts', '/', ['Host', 'b.example']],
     ['a host that is none', 'http://%00/', []],
   ] as const) {

@@ -53,6 +53,7 @@ function isOurs(name: string): boolean {
  */
 export function readHead(method: string, url: string, raw: readonly string[], scheme: 'http' | 'https'): Head {
   let authority = '';
+  let hosts = 0;
   let lines = '';
   let bodyLength: number | null = 0;
   let accept = '';
@@ -66,14 +67,21 @@ export function readHead(method: string, url: string, raw: readonly string[], sc
     const name = original.toLowerCase();
     switch (name) {
       case ':authority':
+        authority = value;
+        continue;
       case 'host':
-        if (authority !== '' && authority !== value) throw new BadRequest(400, 'The request names two hosts.');
+        // RFC 9112, 3.2: one Host field, no more; HTTP/2 may have it beside :authority.
+        if (hosts++ > 0 || (authority !== '' && authority !== value))
+          throw new BadRequest(400, 'The request names two hosts.');
         authority = value;
         continue;
       case 'content-length':
         if (bodyLength !== null) bodyLength = Number(value);
         continue;
       case 'transfer-encoding':
+        // Other codings, and chunked beside them, are read differently by different servers (RFC 9112, 6.1).
+        if (value.toLowerCase() !== 'chunked' || bodyLength === null)
+          throw new BadRequest(501, 'The only transfer coding here is chunked, once.');
         bodyLength = null;
         continue;
       case 'connection':
@@ -103,13 +111,16 @@ export function readHead(method: string, url: string, raw: readonly string[], sc
   let target = url;
   if (target.charCodeAt(0) !== 47) {
     if (target === '*') throw new BadRequest(400, 'OPTIONS * is for a server; ask for a path.');
-    const absolute = URL.canParse(target) ? new URL(target) : null;
-    if (!absolute || !/^https?:$/.test(absolute.protocol))
-      throw new BadRequest(400, 'The request target is not a path.');
-    // RFC 9112, 3.2.2: the target's authority counts, whatever Host says.
-    authority = absolute.host;
-    target = absolute.pathname + absolute.search;
+    const absolute = /^https?:\/\/([^/?#@]+)([/?].*)?$/i.exec(target);
+    if (!absolute) throw new BadRequest(400, 'The request target is not a path.');
+    // RFC 9112, 3.2: Host has to be the same; servers that look at one and servers that look at the other would differ.
+    if (hostOf(absolute[1]!) !== hostOf(authority))
+      throw new BadRequest(400, 'The target names another host than Host.');
+    authority = absolute[1]!;
+    target = absolute[2] ?? '/';
+    if (target.startsWith('?')) target = `/${target}`;
   }
+  if (target.includes('#')) throw new BadRequest(400, 'The request target has a fragment.');
   const host = hostOf(authority);
   if (host === '') throw new BadRequest(400, 'The request names no host.');
   const query = target.indexOf('?');
@@ -145,8 +156,8 @@ function withoutNamed(lines: string, named: Set<string>): string {
 
 /** "Shop.Example.com.:8080" -> "shop.example.com"; '' for what is no host. */
 export function hostOf(authority: string): string {
-  const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+?)\.?(?::\d{1,5})?$/.exec(authority);
-  return match ? match[1]!.toLowerCase() : '';
+  const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+?)\.?(?::(\d{1,5}))?$/.exec(authority);
+  return match && Number(match[2] ?? 0) <= 65_535 ? match[1]!.toLowerCase() : '';
 }
 
 /** URLs leave out the port that their scheme has anyway. */

@@ -18,6 +18,7 @@ import { log, reason } from '../model/log.ts';
 import { type Edge, handleHttp1, handleHttp2, handleUpgrade } from './handle.ts';
 import { addressOf, setBehind } from './peer.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
+import { isRefused } from './reply.ts';
 import { Certificates, wakeByName } from './server-names.ts';
 import { ciphers, lowestVersion, tooOld } from './tls-versions.ts';
 import { isWebSocket } from './websocket.ts';
@@ -186,7 +187,8 @@ function httpOptions({ settings: { limits } }: Edge) {
     // How often Node looks for what is too slow.
     connectionsCheckingInterval: Math.min(5_000, Math.ceil(limits.headersTimeoutMs / 4)),
     insecureHTTPParser: false,
-    requireHostHeader: true,
+    // Refused in readHead, which also ends the connection.
+    requireHostHeader: false,
     noDelay: true,
     shouldUpgradeCallback: isWebSocket,
   };
@@ -207,6 +209,8 @@ function configure(edge: Edge, server: Server): void {
     socket.end('HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'),
   );
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    // Its answer is on the way, and closes the connection.
+    if (isRefused(socket)) return;
     if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy();
     const timedOut = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
     edge.hits.hit(timedOut ? 'request_timeout_ms' : 'malformed');

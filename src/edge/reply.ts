@@ -16,6 +16,8 @@ export interface Reply {
   onDrain(handler: () => void): void;
   /** The eyeball is gone before the end. */
   onGone(handler: () => void): void;
+  /** Nothing more is taken from this connection: what follows on it cannot be told from what was wrong. */
+  refuse(): void;
   /** Has it gone already? Then `onGone` is too late. */
   readonly gone: boolean;
   /** Cuts the connection (HTTP/1.1) or the stream (HTTP/2): the answer cannot be completed. */
@@ -30,9 +32,17 @@ interface LastRequest {
 /** Node's writes of text up to this size go through the stack. */
 const SMALL_BYTES = 16 * 1024;
 
+const refused = new WeakSet<object>();
+
+/** Was a request of this connection refused? Those behind it may be parsed already (pipelining). */
+export function isRefused(socket: object): boolean {
+  return refused.has(socket);
+}
+
 export class Http1Reply implements Reply {
   readonly #response: ServerResponse;
   readonly #edge: { readonly draining: boolean };
+  #refused = false;
   readonly record: RequestRecord;
   constructor(response: ServerResponse, edge: { readonly draining: boolean }, record: RequestRecord) {
     this.#response = response;
@@ -42,11 +52,15 @@ export class Http1Reply implements Reply {
   get started(): boolean {
     return this.#response.headersSent;
   }
+  refuse(): void {
+    this.#refused = true;
+    if (this.#response.socket) refused.add(this.#response.socket);
+  }
   head(status: number, headers: string[]): void {
     // A process that stops asks for no more requests on this connection.
     // Node announces the last request of a connection, but leaves closing to the client.
     const { maxRequestsOnConnectionReached: last } = this.#response as ServerResponse & LastRequest;
-    if (this.#edge.draining || last) this.#response.shouldKeepAlive = false;
+    if (this.#edge.draining || last || this.#refused) this.#response.shouldKeepAlive = false;
     this.record.answered(status);
     this.#response.writeHead(status, headers);
   }
@@ -93,6 +107,8 @@ export class Http2Reply implements Reply {
   get started(): boolean {
     return this.#response.stream?.headersSent ?? true;
   }
+  /** HTTP/2 frames its requests itself: one that is wrong says nothing of the others. */
+  refuse(): void {}
   head(status: number, headers: string[]): void {
     this.record.answered(status);
     const fields: OutgoingHttpHeaders = { ':status': status };
