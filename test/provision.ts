@@ -6,9 +6,11 @@ import { execFileSync, spawnSync } from 'node:child_process';
 
 /** Package -> the command that shows it is there, and what is lost without it. */
 const PACKAGES: Record<string, { command: string; without: string }> = {
+  chromium: { command: 'chromium', without: 'pages are not tested in a browser' },
+  'testssl.sh': { command: 'testssl', without: 'the TLS of the listener is not audited' },
   bubblewrap: { command: 'bwrap', without: 'the bubblewrap level of the sandbox is not tested' },
 };
-const INSTALL_TIMEOUT_MS = 120_000;
+const INSTALL_TIMEOUT_MS = 300_000;
 
 const missing = Object.keys(PACKAGES).filter((name) => !has(PACKAGES[name]!.command));
 if (missing.length > 0 && process.getuid?.() === 0 && has('apt-get')) {
