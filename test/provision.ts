@@ -3,6 +3,8 @@
  * them. Never fails the run.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, globSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 /** Package -> the command that shows it is there, and what is lost without it. */
 const PACKAGES: Record<string, { command: string; without: string }> = {
@@ -10,6 +12,7 @@ const PACKAGES: Record<string, { command: string; without: string }> = {
   'testssl.sh': { command: 'testssl', without: 'the TLS of the listener is not audited' },
   bubblewrap: { command: 'bwrap', without: 'the bubblewrap level of the sandbox is not tested' },
 };
+const ROOT = join(import.meta.dirname, '..');
 const INSTALL_TIMEOUT_MS = 300_000;
 
 const missing = Object.keys(PACKAGES).filter((name) => !has(PACKAGES[name]!.command));
@@ -28,6 +31,19 @@ if (missing.length > 0 && process.getuid?.() === 0 && has('apt-get')) {
 }
 for (const [name, { command, without }] of Object.entries(PACKAGES)) {
   if (!has(command)) console.log(`Without the Debian package ${name}: ${without} (apt-get install ${name})`);
+}
+
+// Recipes that are built with a tool of their own have packages of their own.
+for (const lock of globSync('recipes/*/package-lock.json', { cwd: ROOT })) {
+  const cwd = dirname(join(ROOT, lock));
+  if (existsSync(join(cwd, 'node_modules'))) continue;
+  console.log(`Installing the packages of ${dirname(lock)}`);
+  const { status, stderr } = spawnSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
+    cwd,
+    encoding: 'utf8',
+    timeout: INSTALL_TIMEOUT_MS,
+  });
+  if (status !== 0) console.log(`They could not be installed, and its tests will fail:\n${stderr}`);
 }
 
 function has(command: string): boolean {

@@ -1,0 +1,3 @@
+export function GET({ params }) {
+  return Response.json({ hello: params.name });
+}
