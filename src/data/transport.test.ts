@@ -16,6 +16,7 @@ import { createAddresses } from './addresses.ts';
 import { type Connector, createConnector } from './connector.ts';
 import type { Destination } from './destination.ts';
 import type { Outgoing } from './exchange.ts';
+import { Http1 } from './http1.ts';
 import { toOriginError } from './origin-errors.ts';
 import { resolver, selfSigned, to } from './testing.ts';
 import { createTransport, type Transport } from './transport.ts';
@@ -150,6 +151,30 @@ describe('HTTP/1.1 to origins', () => {
       await Promise.all([1, 2, 3].map(() => bodyOf(ask(kept, plain()))));
     }
     assert.equal(connections.size, 3);
+  });
+
+  it('lets requests wait when an origin has its connections, but not for long', async () => {
+    const held: ServerResponse[] = [];
+    answer = (_req, res) => void held.push(res);
+    const arrived = async (count: number) => {
+      while (held.length < count) await new Promise((done) => setTimeout(done, 5));
+      return held[count - 1]!;
+    };
+    const one = new Http1(connector, 1, 1000);
+    const pool: Transport = {
+      send: (there, asked, handler) => one.send(there, asked, handler),
+      close: () => one.close(),
+    };
+    const first = bodyOf(ask(pool, plain()));
+    const second = bodyOf(ask(pool, plain()));
+    const third = failure(ask(pool, plain()));
+    (await arrived(1)).end('first');
+    assert.equal(await first, 'first');
+    const res = await arrived(2);
+    assert.equal(toOriginError((await third).error, plain()).status, 522);
+    res.end('second');
+    assert.equal(await second, 'second');
+    pool.close();
   });
 
   it('says that a request on a connection that the origin left may be repeated', async () => {
