@@ -58,12 +58,13 @@ export class Http1 extends Agent {
       return;
     }
     let answered = false;
-    outgoing.on('error', (error: NodeJS.ErrnoException) => {
+    const fail = (error: NodeJS.ErrnoException) => {
       if (answered) return;
       answered = true;
       handler.onError(error, outgoing.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE'));
-    });
-    if ((this.requests[keyOf(destination)]?.length ?? 0) > 0) this.#boundWait(outgoing);
+    };
+    outgoing.on('error', fail);
+    if ((this.requests[keyOf(destination)]?.length ?? 0) > 0) this.#boundWait(outgoing, fail);
     outgoing.on('timeout', () => outgoing.destroy(timedOut()));
     outgoing.on('response', (response) => {
       answered = true;
@@ -88,10 +89,13 @@ export class Http1 extends Agent {
     }
   }
 
-  #boundWait(outgoing: ClientRequest): void {
-    const error = Object.assign(new Error('too many connections to this origin are in use'), { code: 'ETIMEDOUT' });
-    const timer = setTimeout(() => outgoing.destroy(error), this.#waitMs);
-    for (const event of ['socket', 'close']) outgoing.once(event, () => clearTimeout(timer));
+  #boundWait(outgoing: ClientRequest, fail: (error: Error) => void): void {
+    const timer = setTimeout(() => {
+      // A request without a connection emits no error when it is destroyed.
+      outgoing.destroy();
+      fail(Object.assign(new Error('too many connections to this origin are in use'), { code: 'ETIMEDOUT' }));
+    }, this.#waitMs);
+    outgoing.once('socket', () => clearTimeout(timer));
   }
 
   /** A connection that turned out to speak HTTP/1.1 is used for the next request to its destination. */
