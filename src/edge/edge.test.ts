@@ -45,8 +45,6 @@ describe('what a Worker sees', () => {
         'https',
         'True-Client-IP',
         '6.6.6.6',
-        'CDN-Loop',
-        'x',
         'Forwarded',
         'for=6.6.6.6',
       ],
