@@ -45,6 +45,8 @@ describe('what a Worker sees', () => {
         'https',
         'True-Client-IP',
         '6.6.6.6',
+        'CDN-Loop',
+        'x',
         'Forwarded',
         'for=6.6.6.6',
       ],
