@@ -10,6 +10,8 @@ export const TRANSPORT_LIMITS = {
   connections: 1024,
   connectionsPerOrigin: 256,
   idlePerOrigin: 32,
+  /** For a connection when all that an origin may have are in use; as long as for making one. */
+  waitMs: 19_000,
   keepAliveMs: 4_000,
   idleMs: 900_000,
   headerBytes: 128 * 1024,

@@ -14,16 +14,24 @@ export class Http1 extends Agent {
   /** Connections made to learn the protocol, which no request has yet. */
   readonly #spares = new Map<string, Socket>();
 
-  constructor(connector: Connector) {
+  readonly #waitMs: number;
+
+  /** `connections`: to one destination at a time; further requests wait for one of them, at most for `waitMs`. */
+  constructor(
+    connector: Connector,
+    connections: number = TRANSPORT_LIMITS.connectionsPerOrigin,
+    waitMs: number = TRANSPORT_LIMITS.waitMs,
+  ) {
     super({
       keepAlive: true,
-      maxSockets: TRANSPORT_LIMITS.connectionsPerOrigin,
+      maxSockets: connections,
       maxTotalSockets: TRANSPORT_LIMITS.connections,
       maxFreeSockets: TRANSPORT_LIMITS.idlePerOrigin,
       scheduling: 'lifo',
       timeout: TRANSPORT_LIMITS.keepAliveMs,
     });
     this.#connector = connector;
+    this.#waitMs = waitMs;
   }
 
   /** Sends one request. Its body, if it has one, is written to what `onSending` gets. */
@@ -50,11 +58,13 @@ export class Http1 extends Agent {
       return;
     }
     let answered = false;
-    outgoing.on('error', (error: NodeJS.ErrnoException) => {
+    const fail = (error: NodeJS.ErrnoException) => {
       if (answered) return;
       answered = true;
       handler.onError(error, outgoing.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE'));
-    });
+    };
+    outgoing.on('error', fail);
+    if ((this.requests[keyOf(destination)]?.length ?? 0) > 0) this.#boundWait(outgoing, fail);
     outgoing.on('timeout', () => outgoing.destroy(timedOut()));
     outgoing.on('response', (response) => {
       answered = true;
@@ -77,6 +87,15 @@ export class Http1 extends Agent {
       handler.onSending(sending);
       outgoing.end();
     }
+  }
+
+  #boundWait(outgoing: ClientRequest, fail: (error: Error) => void): void {
+    const timer = setTimeout(() => {
+      // A request without a connection emits no error when it is destroyed.
+      outgoing.destroy();
+      fail(Object.assign(new Error('too many connections to this origin are in use'), { code: 'ETIMEDOUT' }));
+    }, this.#waitMs);
+    outgoing.once('socket', () => clearTimeout(timer));
   }
 
   /** A connection that turned out to speak HTTP/1.1 is used for the next request to its destination. */

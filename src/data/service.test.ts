@@ -176,7 +176,7 @@ describe('the data process, with real isolate processes', () => {
       hub.publish('local.isolates', first);
       return first;
     });
-    for (const subject of ['local.load', 'local.released', 'tail.>']) {
+    for (const subject of ['local.load', 'local.released', 'local.egress', 'tail.>']) {
       hub.subscribe(subject, (message, subject) => published.push({ subject, message }));
     }
     data = await startDataService({
@@ -188,7 +188,8 @@ describe('the data process, with real isolate processes', () => {
         apiPort: 1,
         listeners: [],
         workersDomain: 'workers.localhost',
-        egressAllow: ['127.0.0.1'],
+        egressAllow: [],
+        egressAllowByAccount: { a1: ['127.0.0.1'] },
       },
       assetServer: () => createServer((_req, res) => res.end('an asset')),
     });
@@ -220,6 +221,29 @@ describe('the data process, with real isolate processes', () => {
   it('answers a Worker that asks for a private address', async () => {
     const { status, text } = JSON.parse(await ask('/fetch?to=http://169.254.169.254/latest/meta-data'));
     assert.deepEqual([status, text.split('\n')[0]], [403, 'error code: 1003']);
+  });
+  it('allows private addresses to the account that has them, and to no other', async () => {
+    const status = async (accountId: string) => {
+      await mkdir(join(dir, accountId));
+      await hub.request('local.attach', { ...attach, isolate: accountId, dir: join(dir, accountId), accountId });
+      const socketPath = join(dir, accountId, 'egress.sock');
+      const req = request({ socketPath, path: `${base}/`, agent: false }).end();
+      const [res] = await once(req, 'response');
+      res.resume();
+      await hub.request('local.detach', { isolate: accountId });
+      return res.statusCode;
+    };
+    assert.deepEqual([await status('a1'), await status('a2')], [200, 403]);
+  });
+  it('tells what Workers sent outward, by Worker', async () => {
+    const sum = () => {
+      const uses = seen<Publications['local.egress']>('local.egress').flatMap(({ scripts }) => scripts);
+      const mine = uses.filter(({ accountId, script }) => accountId === 'a1' && script === 'caller');
+      return mine.reduce((total, { subrequests, refused }) => [total[0]! + subrequests, total[1]! + refused], [0, 0]);
+    };
+    await until(() => sum()[0]! >= 3 && sum()[1]! >= 1);
+    const [use] = seen<Publications['local.egress']>('local.egress')[0]!.scripts;
+    assert.ok(use!.bytesOut > 0 && use!.bytesIn > 0);
   });
   it('lets a Worker open a WebSocket', async () => {
     assert.equal(await ask(`/ws?to=${base}/`), 'echo ping');
@@ -279,7 +303,8 @@ describe('the data process, with real isolate processes', () => {
     assert.match(await ask(`/many?to=${base}/`), /^thrown: /);
     const told = () => seen<TailEvent>('tail.a1.caller').flatMap(({ exceptions }) => exceptions);
     assert.equal(told().at(-1)?.message, 'Too many subrequests.');
-    hub.publish('local.load', { from: 'edge-0', isolates: { 'caller-1': { open: 0, started: 0 } } });
+    // The edge dies with its requests.
+    hub.publish('local.gone', { name: 'edge-0' });
     assert.match(await ask(`/fetch?to=${base}/`), /origin says/);
   });
   it('closes the sockets and their connections when the isolate is detached', async () => {

@@ -1,8 +1,14 @@
-/** For tests of this folder: certificates, a connector to loopback, and destinations. */
+/** For tests of this folder: certificates, names, destinations, and requests over a transport. */
 import 'reflect-metadata';
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { AddressInfo, Server as TcpServer } from 'node:net';
+import type { Readable } from 'node:stream';
 import { BasicConstraintsExtension, SubjectAlternativeNameExtension, X509CertificateGenerator } from '@peculiar/x509';
 import type { Resolve } from './addresses.ts';
 import type { Destination } from './destination.ts';
+import type { Outgoing } from './exchange.ts';
+import type { Transport } from './transport.ts';
 
 /** A self-signed certificate for the name, in PEM. */
 export async function selfSigned(name: string): Promise<{ cert: string; key: string }> {
@@ -64,4 +70,80 @@ export function to(url: string, over: Partial<Destination> = {}): Destination {
     refuseSelf: false,
     ...over,
   };
+}
+
+export interface Answer {
+  status: number;
+  message: string;
+  raw: string[];
+  body: Readable;
+  isWhole: () => boolean;
+}
+
+export interface Asked {
+  method?: string;
+  path?: string;
+  headers?: string[];
+  /** Gets what the body is written to; without it there is none. */
+  body?: (outgoing: Outgoing) => void;
+}
+
+/** The head of the answer; rejects with `{ error, repeatable }`. */
+export function ask(transport: Transport, destination: Destination, asked: Asked = {}): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const { method = 'GET', path = '/', headers = [], body } = asked;
+    transport.send(
+      destination,
+      { method, path, headers, hasBody: body !== undefined },
+      {
+        onSending: (outgoing) => body?.(outgoing),
+        onResponse(status, message, raw, body, isWhole) {
+          // Whoever reads later has to say so: what nobody reads is thrown away when the stream closes.
+          body.pause();
+          resolve({ status, message, raw, body, isWhole });
+        },
+        onError: (error, repeatable) => reject({ error, repeatable }),
+      },
+      () => false,
+    );
+  });
+}
+
+/** The whole body; rejects if it broke off visibly. */
+export function read(body: Readable): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    body.on('data', (chunk: Buffer) => {
+      text += chunk;
+    });
+    body.once('end', () => resolve(text));
+    body.once('error', reject);
+    body.once('close', () => reject(new Error('closed before its end')));
+    body.resume();
+  });
+}
+
+/** For tests that write the body later. */
+export function keeper() {
+  let given: Outgoing | undefined;
+  const keep = (outgoing: Outgoing) => {
+    given = outgoing;
+  };
+  return { keep, kept: () => given! };
+}
+
+export const failure = (asked: Promise<unknown>) =>
+  asked.then(
+    () => assert.fail('it was answered'),
+    (failed: { error: Error; repeatable: boolean }) => failed,
+  );
+export const bodyOf = async (asked: Promise<Answer>) => read((await asked).body);
+export const values = (raw: string[], name: string) =>
+  raw.filter((_, index) => index % 2 === 1 && raw[index - 1] === name);
+
+/** Lets the server listen on a port of its own choice. */
+export async function listening<S extends TcpServer>(server: S): Promise<{ server: S; port: number }> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return { server, port: (server.address() as AddressInfo).port };
 }

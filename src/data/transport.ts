@@ -3,6 +3,7 @@
  * and per destination, shared with no other Worker; each new one goes to an address that is checked anew (`connector.ts`).
  */
 import type { TLSSocket } from 'node:tls';
+import { LIMITS } from '../model/limits.ts';
 import type { Connector } from './connector.ts';
 import type { Destination } from './destination.ts';
 import { keyOf, type OriginHandler, type OriginRequest } from './exchange.ts';
@@ -24,6 +25,8 @@ export interface Transport {
 
 export function createTransport(connector: Connector): Transport {
   const http1 = new Http1(connector);
+  // Whoever waited here for a connection that only the end of another loop's turn frees would wait forever: `loops.ts` says when it is enough.
+  const edge = new Http1(connector, LIMITS.openSubrequestsToSelf);
   const http2 = new Http2();
   const http1Origins = new Map<string, number>();
   let closed = false;
@@ -40,8 +43,9 @@ export function createTransport(connector: Connector): Transport {
     const key = keyOf(destination);
     const old = !destination.secure || destination.local || speaksHttp1(key);
     const session = old ? undefined : http2.find(key, tries > 0);
+    const pool = destination.local ? edge : http1;
     if (isGone()) handler.onError(new Error('the Worker went away'), false);
-    else if (old) http1.send(destination, request, handler);
+    else if (old) pool.send(destination, request, handler);
     else if (session) http2.send(session, destination, request, handler);
     else if (tries === MAX_TRIES) handler.onError(new Error('the origin closes its connections'), false);
     else {
@@ -89,6 +93,7 @@ export function createTransport(connector: Connector): Transport {
     close() {
       closed = true;
       http1.close();
+      edge.close();
       http2.close();
     },
   };

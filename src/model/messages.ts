@@ -202,7 +202,7 @@ export interface Publications {
   'local.egress': { from: string; scripts: ScriptEgress[] };
   /** `from` has no request left on a process that is no longer in its set. */
   'local.released': { from: string; isolate: string };
-  /** An edge or data process ended; the one that replaces it has the same name. What it had open is not any more. */
+  /** An edge or data process ended: what it had open is not any more, also if another of that name takes its place. */
   'local.gone': { name: string };
 }
 

@@ -11,6 +11,8 @@ import type { createHub } from '../state/local-bus.ts';
 /** A process that lives this long is healthy again: its next death is answered at once. */
 const HEALTHY_MS = 10_000;
 const MAX_PAUSE_MS = 5_000;
+/** Name lookups and file reads each take a thread; libuv's default of four would let two accounts' slow name servers take all. */
+const THREADS = { UV_THREADPOOL_SIZE: '16' };
 /** Time a process gets to say that it is ready. */
 const READY_MS = 20_000;
 
@@ -142,7 +144,12 @@ export class Children {
     slot.startedAt = Date.now();
     slot.ready = false;
     const child = fork(fileURLToPath(new URL(`../${slot.entry}`, import.meta.url)), [], {
-      env: { ...process.env, SELVEDGE_SETTINGS: JSON.stringify(this.#settings), SELVEDGE_PROCESS: slot.name },
+      env: {
+        ...THREADS,
+        ...process.env,
+        SELVEDGE_SETTINGS: JSON.stringify(this.#settings),
+        SELVEDGE_PROCESS: slot.name,
+      },
       execArgv: ['--disable-warning=ExperimentalWarning'],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...slot.fds],
       serialization: 'json',
