@@ -21,7 +21,8 @@ async function benchWith(limits: Partial<Settings['limits']>, over: Partial<Sett
 
 /** Opens a connection; tells when it is closed. */
 async function dial(port: number): Promise<{ socket: Socket; closed: Promise<unknown>; text: () => string }> {
-  const socket = connect(port, '127.0.0.1');
+  // From another address than the edge's: this machine itself has no bound.
+  const socket = connect({ port, host: '127.0.0.1', localAddress: '127.0.0.2' });
   let text = '';
   socket.on('error', () => undefined);
   socket.on('data', (bytes) => {
@@ -51,7 +52,15 @@ describe('connections', () => {
     held[0]!.socket.destroy();
     await until(() => bench.edge.connections.open === 2, 'one is closed');
     await stillGood(bench);
-    for (const { socket } of held) socket.destroy();
+    const self = await Promise.all(
+      Array.from({ length: 5 }, async () => {
+        const socket = connect(bench.httpPort, '127.0.0.1');
+        await once(socket, 'connect');
+        return socket;
+      }),
+    );
+    await until(() => bench.edge.connections.open === 7, 'the machine itself may have more');
+    for (const socket of [...self, ...held.map((each) => each.socket)]) socket.destroy();
     await until(() => bench.edge.connections.open === 0, 'all are closed');
   });
 

@@ -53,9 +53,9 @@ export class Connections {
     return this.#sockets.size;
   }
 
-  /** Counts a new connection; false if it is one too many and was cut. Trusted proxies are only bounded in all. */
-  admit(socket: Socket, ip: string, trusted: boolean): boolean {
-    const key = trusted ? '' : network(ip);
+  /** Counts a new connection; false if it is one too many and was cut. `shared`: an address of many clients, only bounded in all. */
+  admit(socket: Socket, ip: string, shared: boolean): boolean {
+    const key = shared ? '' : network(ip);
     const ofAddress = (this.#byAddress.get(key) ?? 0) + 1;
     const hit =
       this.#sockets.size >= this.#max

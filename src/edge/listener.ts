@@ -97,8 +97,9 @@ function guard(edge: Edge, server: Server | SecureServer, proxyProtocol: boolean
   };
   server.on('connection', (socket: Socket) => {
     const ip = addressOf(socket);
-    // A load balancer's own address has no bound of its own: many clients are behind it.
-    if (!connections.admit(socket, ip, proxyProtocol || trusted.has(ip) || socket.remoteAddress === undefined)) return;
+    // No bound of its own for whom many are behind: a load balancer, and this machine itself, from which all Workers' requests come.
+    const shared = proxyProtocol || socket.remoteAddress === socket.localAddress || trusted.has(ip);
+    if (!connections.admit(socket, ip, shared)) return;
     if (!proxyProtocol) return hand(socket);
     readProxyHeader(socket, settings.limits.handshakeTimeoutMs, (error, behind) => {
       if (error) {
