@@ -61,7 +61,7 @@ Examples:
   selvedge up --data /var/lib/selvedge --listen 0.0.0.0 --workers-domain workers.example.com
   selvedge up --http 0 --https 0 --api 0        any free ports
 
-SIGHUP reads the configuration anew: limits, tls, trusted_proxies, logs and traces without dropping a request; the rest at the next start.`,
+SIGHUP reads the configuration anew: limits, tls, trusted_proxies and logs without dropping a request; the rest at the next start.`,
     )
     .action((options: UpOptions) => up(options));
 }

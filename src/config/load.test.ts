@@ -113,3 +113,11 @@ it('the schema for editors is the one of the code', () => {
   const file = new URL('../../selvedge.schema.json', import.meta.url);
   assert.deepEqual(JSON.parse(readFileSync(file, 'utf8')), jsonSchema());
 });
+
+it('the configuration for a public host is valid', () => {
+  const config = loadConfig(new URL('../../ops/selvedge.jsonc', import.meta.url).pathname);
+  assert.deepEqual(
+    listenSpecs(config).map(({ address }) => address),
+    ['0', '1'].map((name) => ({ kind: 'systemd', name })),
+  );
+});

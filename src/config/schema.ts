@@ -224,16 +224,6 @@ export const ConfigSchema = z
       .describe('Without a token /metrics answers on loopback only.'),
     prices: Prices.optional(),
     rollout: Rollout,
-    traces: z
-      .strictObject({
-        endpoint: z
-          .url({ protocol: /^https?$/ })
-          .describe('URL that takes OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces.'),
-        headers: z.record(z.string().max(256), z.string().max(4096)).default({}),
-        sample: Share.default(0.01).describe('Share of requests that are traced. Default 0.01.'),
-      })
-      .optional()
-      .describe('OpenTelemetry traces; none by default.'),
   })
   .describe('Selvedge, one machine');
 

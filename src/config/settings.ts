@@ -62,7 +62,6 @@ export function toSettings(config: Config, opened: Opened): Settings {
             files: requests.files,
             sample: requests.sample,
           },
-    traces: config.traces ?? null,
     ...(config.prices && { prices: config.prices }),
     rollout: config.rollout,
     plan: {

@@ -58,14 +58,6 @@ export interface RequestLogSettings {
   sample: Record<string, number>;
 }
 
-export interface TraceSettings {
-  /** URL that takes OTLP over HTTP. */
-  endpoint: string;
-  headers: Record<string, string>;
-  /** Share of requests that are traced, 0 to 1. */
-  sample: number;
-}
-
 export interface Settings {
   /** Absolute; holds everything durable. See `model/layout.ts`. */
   dataDir: string;
@@ -93,7 +85,6 @@ export interface Settings {
   trustedProxies: string[];
   tls: TlsSettings;
   requestLog: RequestLogSettings | null;
-  traces: TraceSettings | null;
   plan: Plan;
   /** CIDRs of private addresses that Workers may fetch; none by default. */
   egressAllow: string[];
