@@ -13,8 +13,8 @@ export interface Reading {
 /** Growth of what is alive after a garbage collection, between the middle third of the load and its last third. */
 const LIVE_GROWTH_BYTES = 2 * 1024 * 1024;
 /** The same of a process's whole memory: its heap breathes, and keeps what it once had for a while. Growth between the middle third of the load and its last third that is taken for the heap's own breathing. */
-const GROWTH_SHARE = 0.15;
-const GROWTH_BYTES = 16 * 1024 * 1024;
+const GROWTH_SHARE = 0.2;
+const GROWTH_BYTES = 24 * 1024 * 1024;
 /** Descriptors that a process may have more at rest after the load than before, such as a kept connection. */
 export const MORE_DESCRIPTORS = 3;
 
