@@ -73,7 +73,6 @@ export class Connections {
     if (key) this.#byAddress.set(key, ofAddress);
     socket.once('close', () => {
       this.#sockets.delete(socket);
-      this.#requests.delete(socket);
       if (!key) return;
       const left = this.#byAddress.get(key)! - 1;
       if (left > 0) this.#byAddress.set(key, left);
@@ -86,8 +85,10 @@ export class Connections {
   watchHttp1(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
     const known = this.#requests.get(socket) as Http1Watch | undefined;
-    if (known) known.next(request, response);
-    else this.#requests.set(socket, new Http1Watch(socket, request, response));
+    if (known) return known.next(request, response);
+    this.#requests.set(socket, new Http1Watch(socket, request, response));
+    // Over TLS this is not the socket that was admitted.
+    socket.once('close', () => this.#requests.delete(socket));
   }
 
   /** The connection is no HTTP any more. */

@@ -158,7 +158,7 @@ function createSecure(edge: Edge): SecureServer {
   ) as unknown as SecureServer;
   // Node sets these anew behind its own options.
   Object.assign(server, http1Options(edge));
-  server.on('session', (session) => session.setTimeout(limits.idleTimeoutMs, () => session.close()));
+  server.on('session', (session) => closeIdle(session, limits.idleTimeoutMs));
   server.on('sessionError', (error) => log('debug', 'an HTTP/2 session failed', { error: reason(error) }));
   const handlers = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[];
   server.removeAllListeners('secureConnection');
@@ -177,6 +177,20 @@ function createSecure(edge: Edge): SecureServer {
   });
   configure(edge, server as unknown as Server);
   return server;
+}
+
+/** Node's own `session.setTimeout` leaves its timer behind when the session closes, and the timer holds the session for its whole time. */
+function closeIdle(session: Http2Session, idleMs: number): void {
+  let open = 0;
+  const timer = setTimeout(() => (open > 0 ? timer.refresh() : session.close()), idleMs).unref();
+  session.on('stream', (stream) => {
+    open++;
+    stream.once('close', () => {
+      open--;
+      timer.refresh();
+    });
+  });
+  session.once('close', () => clearTimeout(timer));
 }
 
 function httpOptions({ settings: { limits } }: Edge) {

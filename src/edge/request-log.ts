@@ -31,6 +31,7 @@ export class RequestLog implements Observer {
   readonly #others: number;
   readonly #all: boolean;
   #size: number;
+  #block = '';
   #warnedAt = 0;
   /** Records that were not written because the disk did not take them. */
   lost = 0;
@@ -56,9 +57,9 @@ export class RequestLog implements Observer {
     this.#destination.on('error', (error: Error) => this.#warn(reason(error)));
     this.#logger = pino(
       { base: null, timestamp: false, messageKey: 'message', formatters: { level: (level) => ({ level }) } },
-      this.#destination,
+      { write: (line: string) => this.#append(line) },
     );
-    this.#timer = setInterval(() => this.#destination.flush(), FLUSH_MS);
+    this.#timer = setInterval(() => this.#flush(), FLUSH_MS);
     this.#colo = colo.toUpperCase();
   }
   readonly #colo: string;
@@ -95,9 +96,24 @@ export class RequestLog implements Observer {
   /** Writes what waits. Resolves when it is written, or after CLOSE_MS. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    this.#flush();
     const closed = once(this.#destination, 'close');
     this.#destination.end();
     await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, CLOSE_MS).unref())]);
+  }
+
+  /** The destination measures all that waits in it with each write: it gets whole blocks. */
+  #append(line: string): void {
+    this.#block += line;
+    if (this.#block.length < BLOCK_BYTES) return;
+    this.#destination.write(this.#block);
+    this.#block = '';
+  }
+
+  #flush(): void {
+    if (this.#block !== '') this.#destination.write(this.#block);
+    this.#block = '';
+    this.#destination.flush();
   }
 
   #sampled(host: string): boolean {
