@@ -173,6 +173,8 @@ function onUpstreamError(
       // What was begun cannot be completed: no waiting for the reason.
       if (reply.started) reply.cut();
       void verdictOn(bus, instance).then((verdict) => {
+        // It may still take connections while it dies.
+        if (verdict !== 'unknown' && verdict !== 'drained') snapshot.instances.drop(version.id, instance);
         if (repeatable && !reply.started && REPEATED.has(verdict)) retry(snapshot, bus, passage, tries);
         else sendVerdict(snapshot, bus, passage, verdict);
       });
