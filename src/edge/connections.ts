@@ -85,7 +85,10 @@ export class Connections {
   watchHttp1(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
     const known = this.#requests.get(socket) as Http1Watch | undefined;
-    if (known) return known.next(request, response);
+    if (known) {
+      known.next(request, response);
+      return;
+    }
     this.#requests.set(socket, new Http1Watch(socket, request, response));
     // Over TLS this is not the socket that was admitted.
     socket.once('close', () => this.#requests.delete(socket));

@@ -142,6 +142,10 @@ function recordOf(edge: Edge, client: Client): RequestRecord {
 function handle(edge: Edge, request: Request, reply: Reply, client: Client): void {
   const { ray } = reply.record;
   if (request.url?.startsWith(HEALTH_PATH) && answerHealth(edge, request.url, reply)) return;
+  if (request.url === '*' && request.method === 'OPTIONS') {
+    answerOptions(reply);
+    return;
+  }
   const head = headOf(edge, request, client, reply, ray);
   if (!head) return;
   const version = decide(edge, head, client, reply, ray);
@@ -150,6 +154,12 @@ function handle(edge: Edge, request: Request, reply: Reply, client: Client): voi
   const passage: Passage = { head, body: request, maxBodyBytes, client, ray, reply, version };
   if (version.assets) edge.assets.answer(edge, passage);
   else askWorker(edge.snapshot, edge.bus, passage);
+}
+
+/** `OPTIONS *` asks for the server itself (RFC 9110, 9.3.7). */
+function answerOptions(reply: Reply): void {
+  reply.head(204, ['Allow', 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS', 'Server', 'selvedge']);
+  reply.end();
 }
 
 const BAD_REQUESTS: Record<number, EdgeError> = { 431: 'tooManyHeaders', 501: 'notImplemented', 505: 'version' };

@@ -54,6 +54,7 @@ function isOurs(name: string): boolean {
 export function readHead(method: string, url: string, raw: readonly string[], scheme: 'http' | 'https'): Head {
   let authority = '';
   let hosts = 0;
+  let lengths = 0;
   let lines = '';
   let bodyLength: number | null = 0;
   let accept = '';
@@ -76,6 +77,8 @@ export function readHead(method: string, url: string, raw: readonly string[], sc
         authority = value;
         continue;
       case 'content-length':
+        // Node's parsers refuse others over HTTP/1.1; nothing depends on that here.
+        if (!/^\d{1,15}$/.test(value) || lengths++ > 0) throw new BadRequest(400, 'The Content-Length is no number.');
         if (bodyLength !== null) bodyLength = Number(value);
         continue;
       case 'transfer-encoding':
