@@ -165,7 +165,11 @@ for (const level of ['bubblewrap', 'namespaces', 'plain'] as const) {
       assert.ok(family.includes(pid) && family.length >= 3, family.join());
       supervisor.kill('SIGKILL');
       await once(supervisor, 'exit');
-      while (family.some(isAlive)) await new Promise((resolve) => setTimeout(resolve, 10));
+      const deadline = Date.now() + 20_000;
+      while (family.some(isAlive)) {
+        assert.ok(Date.now() < deadline, `left: ${family.filter(isAlive).join()}`);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
       assert.ok(runDir.startsWith(dirname(bench.runDir)));
       execFileSync('rm', ['-r', runDir]);
     });
