@@ -10,6 +10,8 @@ import type { LimitHits } from './limit-hits.ts';
 
 const MAX_SWEEP_MS = 5_000;
 const MINUTE_MS = 60_000;
+/** RFC 9113, 7. */
+const CANCEL = 8;
 
 /** What a sweep looks at: one request that may wait for its client. */
 interface Watched {
@@ -35,6 +37,7 @@ export class Connections {
   /** HTTP/1.1: connection -> its request. */
   readonly #requests = new Map<Socket, Watched>();
   readonly #streams = new Set<Watched>();
+  readonly #hasty = new WeakSet<Http2Session>();
   readonly #timer: NodeJS.Timeout;
   readonly #sockets = new Set<Socket>();
 
@@ -105,7 +108,7 @@ export class Connections {
       waits: () =>
         stream.writableLength > 0 || (!stream.endAfterHeaders && !stream.readableEnded && !request.isPaused()),
       moved: () => bytes.bytesIn + bytes.bytesOut - stream.writableLength,
-      cut: () => stream.close(8 /* CANCEL, RFC 9113, 7 */),
+      cut: () => stream.close(CANCEL),
       since: 0,
       base: 0,
       last: 0,
@@ -113,6 +116,11 @@ export class Connections {
     };
     this.#streams.add(watched);
     stream.once('close', () => this.#streams.delete(watched));
+  }
+
+  /** Has this session reset streams of late? Then a stream may be gone before it is worth a Worker's attention. */
+  isHasty(session: Http2Session): boolean {
+    return this.#hasty.has(session);
   }
 
   /** Bounds what a client does to an HTTP/2 session beside requests; requests are counted too. */
@@ -132,7 +140,10 @@ export class Connections {
     };
     session.on('ping', onControl);
     session.on('remoteSettings', onControl);
-    session.on('stream', () => {
+    session.on('stream', (stream) => {
+      stream.once('close', () => {
+        if (stream.rstCode === CANCEL) this.#hasty.add(session);
+      });
       if (++requests !== this.#limits.requestsPerConnection) return;
       this.#hits.hit('requests_per_connection');
       session.close();

@@ -70,6 +70,14 @@ export function handleHttp2(edge: Edge, request: Http2ServerRequest, response: H
   const { session } = request.stream;
   // Gone before its request was looked at; its socket could not be asked any more.
   if (!session || session.destroyed) return;
+  // What is reset in the packet that opened it never reaches a Worker (rapid reset).
+  if (edge.connections.isHasty(session)) setImmediate(() => answerHttp2(edge, request, response));
+  else answerHttp2(edge, request, response);
+}
+
+function answerHttp2(edge: Edge, request: Http2ServerRequest, response: Http2ServerResponse): void {
+  const { session } = request.stream;
+  if (!session || session.destroyed || request.stream.destroyed) return;
   withClient(edge, session, session.socket as Socket, 'HTTP/2', request.rawHeaders, (client) => {
     const record = recordOf(edge, client);
     edge.connections.watchHttp2(request, request.stream, record);
