@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { after, describe, it } from 'node:test';
+import { machineMs } from '../model/clock.ts';
 import type { TailEvent } from '../model/messages.ts';
 import { type Ask, answer, open, openBench, source, until, versionId } from './testing.ts';
 
@@ -101,6 +102,21 @@ describe('faults', () => {
     await bench.kill(id);
     assert.equal((await held).status, 503);
     assert.equal(bench.wakes, 0);
+  });
+
+  it('a request that came to a process after it had been killed goes to the next one', async () => {
+    bench.script('dying', { [versionId(53)]: 100 });
+    const dying = await bench.start('export default { fetch: () => scheduler.wait(60_000) }');
+    const next = await bench.start(source('next'));
+    bench.isolates(versionId(53), [dying]);
+    bench.onWake = async (version) => bench.isolates(version, [next]);
+    bench.verdict = 'exceededCpu';
+    bench.killedAt = machineMs();
+    const held = ask('/echo', { host: 'dying.acme.workers.localhost' });
+    await until(() => bench.edge.snapshot.instances.open > 0, 'the request is under way');
+    await bench.kill(dying);
+    assert.equal((await held).status, 200);
+    bench.killedAt = null;
   });
 
   it('an answer that was begun is cut, never ended as if it were whole', async () => {

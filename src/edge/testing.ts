@@ -42,6 +42,7 @@ export class Bench {
   listeners!: Listeners;
   /** What `local.verdict` answers. */
   verdict: Verdict = 'unknown';
+  killedAt: number | null = null;
   /** What `local.wake` does; counts in `wakes`. Fails by default. */
   onWake: (versionId: string) => Promise<IsolateSet> = async () => {
     throw new Error('this Worker does not start');
@@ -73,7 +74,7 @@ export class Bench {
       this.wakes++;
       return this.onWake(versionId);
     });
-    this.hub.respond('local.verdict', () => ({ verdict: this.verdict }));
+    this.hub.respond('local.verdict', () => ({ verdict: this.verdict, killedAt: this.killedAt }));
     this.hub.respond('local.ticket-keys', () => ({ keys: Buffer.alloc(48, 7).toString('base64') }));
     this.hub.respond('local.certificate', ({ serverName }) => certificates.issue(serverName));
     this.hub.subscribe('local.released', ({ isolate }: Publications['local.released']) => this.released.push(isolate));

@@ -47,7 +47,10 @@ export async function passWebSocket(
     if (!instance) continue;
     const outcome = await offer(instance, snapshot, passage, relay, socket, early);
     if (outcome === 'answered') return;
-    if (outcome === 'lost') return sendVerdict(snapshot, bus, passage, await verdictOn(bus, instance));
+    if (outcome === 'lost') {
+      const { verdict, unseen } = await verdictOn(bus, instance, passage.reply.record.sentAt);
+      if (!unseen) return sendVerdict(snapshot, bus, passage, verdict);
+    }
     instances.drop(version.id, instance);
   }
   sendError(passage.reply, passage.head, passage.ray, 'edge');

@@ -3,6 +3,7 @@
  * string for the head, no promise unless the Worker has to be woken.
  */
 import type { Readable } from 'node:stream';
+import { machineMs } from '../model/clock.ts';
 import { log, reason } from '../model/log.ts';
 import type { Requests, TailEvent, Verdict } from '../model/messages.ts';
 import { type Bus, NoResponder, RequestTimeout } from '../state/bus.ts';
@@ -172,10 +173,11 @@ function onUpstreamError(
         error.reused && tries === 0 && head.bodyLength === 0 && (head.method === 'GET' || head.method === 'HEAD');
       // What was begun cannot be completed: no waiting for the reason.
       if (reply.started) reply.cut();
-      void verdictOn(bus, instance).then((verdict) => {
+      void verdictOn(bus, instance, reply.record.sentAt).then(({ verdict, unseen }) => {
         // It may still take connections while it dies.
         if (verdict !== 'unknown' && verdict !== 'drained') snapshot.instances.drop(version.id, instance);
-        if (repeatable && !reply.started && REPEATED.has(verdict)) retry(snapshot, bus, passage, tries);
+        const again = unseen ? head.bodyLength === 0 : repeatable && REPEATED.has(verdict);
+        if (again && !reply.started) retry(snapshot, bus, passage, tries);
         else sendVerdict(snapshot, bus, passage, verdict);
       });
     }
@@ -187,17 +189,24 @@ function retry(snapshot: Snapshot, bus: Bus, passage: Passage, tries: number): v
   else sendError(passage.reply, passage.head, passage.ray, 'edge');
 }
 
-/** The process dropped the request: the supervisor knows why. Never rejects. */
-export async function verdictOn(bus: Bus, instance: Instance): Promise<Verdict> {
+/**
+ * The process dropped a request that was sent at `sentAt` (performance.now()): the supervisor knows why. `unseen`: it had been killed
+ * before, so the Worker never saw the request. Never rejects.
+ */
+export async function verdictOn(
+  bus: Bus,
+  instance: Instance,
+  sentAt: number,
+): Promise<{ verdict: Verdict; unseen: boolean }> {
   try {
     const asked = { isolate: instance.ref.id };
-    const answer: Requests['local.verdict'][1] = await bus.request('local.verdict', asked, {
+    const { verdict, killedAt }: Requests['local.verdict'][1] = await bus.request('local.verdict', asked, {
       timeoutMs: VERDICT_TIMEOUT_MS,
     });
-    return answer.verdict;
+    return { verdict, unseen: killedAt !== null && killedAt < machineMs(sentAt) };
   } catch (error) {
     log('warn', 'no verdict on a lost request', { isolate: instance.ref.id, error: reason(error) });
-    return 'unknown';
+    return { verdict: 'unknown', unseen: false };
   }
 }
 

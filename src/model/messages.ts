@@ -213,7 +213,8 @@ export interface Requests {
   /** Starts a version that is not running; answers when it takes requests. Fails with a message. */
   'local.wake': [{ versionId: string }, IsolateSet];
   /** Why did this process drop my request? Answers at once or after the watchdog has decided (at most 500 ms). */
-  'local.verdict': [{ isolate: string }, { verdict: Verdict }];
+  /** `killedAt`: when we killed it, in `machineMs`; what was sent to it later was never seen by the Worker. */
+  'local.verdict': [{ isolate: string }, { verdict: Verdict; killedAt: number | null }];
   /** PEM of a leaf certificate (with chain) and key for a host that is served here; null for others. */
   'local.certificate': [{ serverName: string }, { cert: string; key: string } | null];
   'local.ticket-keys': [Record<string, never>, { keys: string }];

@@ -5,7 +5,7 @@
 import { availableParallelism } from 'node:os';
 import type { Version } from '../model/documents.ts';
 import { log, reason } from '../model/log.ts';
-import type { IsolateSet, IsolateStatus, Publications, Verdict } from '../model/messages.ts';
+import type { IsolateSet, IsolateStatus, Publications, Requests, Verdict } from '../model/messages.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Follower } from './follower.ts';
 import { Group } from './group.ts';
@@ -42,7 +42,7 @@ export class Fleet {
   readonly #load = new Load();
   /** Isolate id -> group, for load reports. */
   readonly #byIsolate = new Map<string, Group>();
-  readonly #verdicts = new Map<string, { verdict: Verdict; until: number }>();
+  readonly #verdicts = new Map<string, { verdict: Verdict; killedAt: number | null; until: number }>();
   readonly #pressure = new Map<string, { cpuMs: number; hot: number; cold: number }>();
   /** "account/script" -> time until which its requests are traced. */
   readonly #tails = new Map<string, number>();
@@ -95,11 +95,15 @@ export class Fleet {
   }
 
   /** Why a process ended; waits for the watchdog if it has not decided. */
-  async verdict(isolateId: string): Promise<Verdict> {
+  async verdict(isolateId: string): Promise<Requests['local.verdict'][1]> {
     const known = this.#verdicts.get(isolateId);
-    if (known) return known.verdict;
-    for (const isolate of this.#options.host.isolates()) if (isolate.ref.id === isolateId) return isolate.verdict();
-    return 'unknown';
+    if (known) return { verdict: known.verdict, killedAt: known.killedAt };
+    for (const isolate of this.#options.host.isolates()) {
+      if (isolate.ref.id !== isolateId) continue;
+      const verdict = await isolate.verdict();
+      return { verdict, killedAt: isolate.killedAt };
+    }
+    return { verdict: 'unknown', killedAt: null };
   }
 
   holderGone(name: string): void {
@@ -152,7 +156,7 @@ export class Fleet {
     this.#byIsolate.set(id, group);
     isolate.once('exit', (verdict: Verdict) => {
       this.#options.onExit(verdict);
-      this.#verdicts.set(id, { verdict, until: Date.now() + VERDICT_MEMORY_MS });
+      this.#verdicts.set(id, { verdict, killedAt: isolate.killedAt, until: Date.now() + VERDICT_MEMORY_MS });
       this.#byIsolate.delete(id);
       this.#pressure.delete(id);
       this.#load.forget(id);

@@ -119,12 +119,14 @@ export class Group {
     }
     this.live.push(isolate);
     this.lastUsedMs = Date.now();
-    isolate.once('exit', () => {
+    const lost = () => {
       if (!this.#remove(isolate)) return;
       this.#crashes.push(Date.now());
       this.#events.changed(this.set());
       this.#events.died(this);
-    });
+    };
+    // A process that is killed takes connections until the kernel is done with it: the edges must know before.
+    isolate.once('killed', lost).once('exit', lost);
     this.#events.changed(this.set());
   }
 

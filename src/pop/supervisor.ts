@@ -125,7 +125,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     if (!version || version.modules.length === 0) throw new Error(`version ${versionId} has no code to run`);
     return fleet.ensure(version);
   });
-  answer('local.verdict', async ({ isolate }) => ({ verdict: await fleet.verdict(isolate) }));
+  answer('local.verdict', ({ isolate }) => fleet.verdict(isolate));
   answer('local.certificate', ({ serverName }) => ownCertificates.find(serverName) ?? certificates.issue(serverName));
   const tickets = new TicketKeys(hub);
   answer('local.ticket-keys', () => tickets.current());

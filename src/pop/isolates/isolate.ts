@@ -13,6 +13,7 @@ import { request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { machineMs } from '../../model/clock.ts';
 import type { Version } from '../../model/documents.ts';
 import type { IsolateRef, Verdict } from '../../model/messages.ts';
 import { hasSystemWorker, rpcSockets, type Variant } from './config.ts';
@@ -27,6 +28,8 @@ const VERDICT_WAIT_MS = 500;
 const OUT_OF_MEMORY = /heap limit|heap out of memory|Out of memory|OOM/i;
 
 export interface IsolateEvents {
+  /** It was told to die and does nothing any more, though its sockets may still take connections for a moment. 'exit' follows. */
+  killed: [];
   exit: [verdict: Verdict];
 }
 
@@ -48,6 +51,8 @@ export class Isolate extends EventEmitter<IsolateEvents> {
   active = false;
   readonly #process: ChildProcess;
   readonly #output: () => string;
+  /** When it was killed by us, in `machineMs`: what was sent to it later was never seen by the Worker. */
+  killedAt: number | null = null;
   #verdict: Verdict | null = null;
   #ended = false;
 
@@ -127,6 +132,9 @@ export class Isolate extends EventEmitter<IsolateEvents> {
     if (this.#ended) return;
     this.#verdict ??= verdict;
     this.#signal('SIGKILL');
+    if (this.killedAt !== null) return;
+    this.killedAt = machineMs();
+    this.emit('killed');
   }
 
   /** To workerd itself: a signal to the sandbox around it would end everything without draining. */
