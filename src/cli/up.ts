@@ -1,4 +1,5 @@
 /** `selvedge up`: core and PoP on this machine. Sets everything up at the first start, prints where it is, and runs until SIGTERM. */
+import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -77,7 +78,7 @@ async function up(options: UpOptions): Promise<void> {
   const apiPort = await chooseApiPort(config);
   const runDir = mkdtempSync(join(tmpdir(), 'selvedge-'));
   chmodSync(runDir, 0o711);
-  const opened = { runDir, ...ownWay(sockets), ...apiPort };
+  const opened = { runDir, secret: randomBytes(16).toString('hex'), ...ownWay(sockets), ...apiPort };
   const settings = toSettings(config, opened);
   const cleanUp = () => {
     sockets.close();

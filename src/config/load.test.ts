@@ -18,6 +18,7 @@ const OPENED = {
   listeners: [],
   apiListen: '127.0.0.1',
   apiPort: 3,
+  secret: 'secret',
 };
 
 function mistakes(text: string): string {

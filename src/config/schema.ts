@@ -222,6 +222,22 @@ export const ConfigSchema = z
       .strictObject({ token: z.string().min(16).max(256).optional().describe('Bearer token that reads /metrics.') })
       .prefault({})
       .describe('Without a token /metrics answers on loopback only.'),
+    traces: z
+      .strictObject({
+        endpoint: z
+          .url({ protocol: /^https?$/, error: 'a URL is needed, such as http://127.0.0.1:4318/v1/traces' })
+          .describe('Where OTLP over HTTP goes, the whole URL.'),
+        headers: z
+          .record(
+            z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/, 'this is no name of a header'),
+            z.string().max(4096),
+          )
+          .default({})
+          .describe('Sent with each export, for authorisation.'),
+        sample: Share.default(1).describe('Share of the traces begun here that are recorded. Default 1.'),
+      })
+      .optional()
+      .describe('OpenTelemetry traces of requests and subrequests; none without it.'),
     prices: Prices.optional(),
     rollout: Rollout,
   })

@@ -27,9 +27,12 @@ export function listenSpecs({ listen }: Config): ListenSpec[] {
 export type Opened = Pick<
   Settings,
   'runDir' | 'listen' | 'httpPort' | 'httpsPort' | 'listeners' | 'apiListen' | 'apiPort'
->;
+> & {
+  /** Random: by it this start's processes know each other's words. */
+  secret: string;
+};
 
-export function toSettings(config: Config, opened: Opened): Settings {
+export function toSettings(config: Config, { secret, ...opened }: Opened): Settings {
   const dataDir = resolve(config.data);
   const { workers, egress, plan, tls } = config;
   const requests = config.logs.requests;
@@ -62,6 +65,7 @@ export function toSettings(config: Config, opened: Opened): Settings {
             files: requests.files,
             sample: requests.sample,
           },
+    ...(config.traces && { traces: { ...config.traces, secret } }),
     ...(config.prices && { prices: config.prices }),
     rollout: config.rollout,
     plan: {

@@ -58,6 +58,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
     vault,
     zygotes: 1,
     sandbox: 'auto',
+    traced: false,
     attach: async () => undefined,
     detach: async () => undefined,
     onUsage: () => undefined,

@@ -37,13 +37,22 @@ export interface EgressOptions {
   cfWorker: () => string;
   /** An origin that has the whole request has to begin its answer in this time; as at Cloudflare by default. */
   headersTimeoutMs?: number;
+  /** Null if the Worker is not traced. */
+  trace?:
+    | ((
+        method: string,
+        url: URL,
+        destination: Destination,
+        headers: string[],
+      ) => ((status: number | null) => void) | null)
+    | null;
   /** fetch() will throw in the Worker: say why, where its author looks. */
   onRefused: (reason: string) => void;
 }
 
 interface Admitted extends Subrequest {
-  /** To be called when the subrequest has ended. */
-  leave: () => void;
+  /** To be called when the subrequest has ended, with the status of its answer, null if there was none. */
+  leave: (status: number | null) => void;
 }
 
 /** The server of `egress.sock` of one isolate process; the caller lets it listen. */
@@ -72,7 +81,14 @@ export function createEgress(options: EgressOptions): Server {
     const { headers, hops } = toOrigin(req.rawHeaders, options.cfWorker());
     const destination = options.destination(url, resolveOverride(req.rawHeaders));
     const leave = destination.local ? options.enterSelf() : () => undefined;
-    if (hops <= MAX_HOPS && leave) return { url, destination, headers, meter, leave };
+    if (hops <= MAX_HOPS && leave) {
+      const traced = options.trace?.(req.method ?? 'GET', url, destination, headers);
+      const ended = (status: number | null) => {
+        leave();
+        traced?.(status);
+      };
+      return { url, destination, headers, meter, leave: ended };
+    }
     leave?.();
     meter.refused++;
     return 'loop';
@@ -82,7 +98,7 @@ export function createEgress(options: EgressOptions): Server {
     const admitted = admit(req);
     if (!admitted) return void req.socket.destroy();
     if (admitted === 'loop') return sendError(res, LOOP);
-    res.once('close', admitted.leave);
+    res.once('close', () => admitted.leave(res.headersSent ? res.statusCode : null));
     forward(transport, admitted, req, res, options.headersTimeoutMs);
   });
 
@@ -91,8 +107,11 @@ export function createEgress(options: EgressOptions): Server {
     const admitted = admit(req);
     if (!admitted) return void socket.destroy();
     if (admitted === 'loop') return sendError(responseOn(req, socket), LOOP);
-    socket.once('close', admitted.leave);
-    upgrade(connector, admitted, req, socket, head);
+    let status: number | null = null;
+    socket.once('close', () => admitted.leave(status));
+    upgrade(connector, admitted, req, socket, head, (answered) => {
+      status = answered;
+    });
   });
 
   server.on('connect', (req, socket, head) => {

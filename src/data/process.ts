@@ -13,7 +13,9 @@ const bus = connectBus();
 process.on('disconnect', () => process.exit(1));
 const name = process.env.SELVEDGE_PROCESS ?? 'data';
 const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
-const service = await startDataService({ bus, settings, assetServer: createAssetBinding(blobs) });
+// What is not on is not imported: the tracing SDK alone costs 25 MB.
+const tracing = settings.traces ? (await import('./tracing.ts')).createTracing(settings.traces, settings.colo) : null;
+const service = await startDataService({ bus, settings, tracing, assetServer: createAssetBinding(blobs) });
 bus.publish('local.ready', { name, pid: process.pid });
 
 /** The isolate processes are stopped before this one, so what is still open belongs to nobody. */
@@ -22,6 +24,7 @@ async function drain(): Promise<void> {
   if (draining) return;
   draining = true;
   await service.close();
+  await tracing?.close();
   await blobs.close();
   process.exit(0);
 }

@@ -24,6 +24,7 @@ import { createRelays } from './relay.ts';
 import { boundedResolve } from './resolver.ts';
 import { createIsSelf } from './self.ts';
 import { createTailSink } from './tail-sink.ts';
+import type { Tracing } from './tracing.ts';
 import { createTransport } from './transport.ts';
 
 /** A Worker that is refused in a loop is told (in its tail) and the operator (in the log) this often. */
@@ -52,6 +53,8 @@ export interface DataOptions {
   assetServer: (attach: Attach) => Server;
   /** Instead of the system's resolver. */
   resolve?: Resolve;
+  /** Null if Workers are not traced. */
+  tracing?: Tracing | null;
   /** PEM of certificate authorities that origins may use; the system's by default. */
   ca?: string;
 }
@@ -98,6 +101,7 @@ export async function startDataService(options: DataOptions): Promise<DataServic
         destination: (url, override) => chooseDestination(directory, edge, { accountId, script }, url, override),
         enterSelf: () => loops.enter(accountId, script),
         cfWorker: () => directory.cfWorker(accountId, script),
+        trace: options.tracing?.begin.bind(null, { accountId, script }),
         onRefused,
       }),
       cache: createCache(),

@@ -9,13 +9,14 @@ import { toOriginError } from './origin-errors.ts';
 import { sendError, writeHead } from './reply.ts';
 import { join } from './tunnel.ts';
 
-/** Opens the connection and answers on `socket`; `early` came behind the Worker's request. Never throws. */
+/** Opens the connection and answers on `socket`; `early` came behind the Worker's request; `onStatus` hears how it was answered. Never throws. */
 export function upgrade(
   connector: Connector,
   subrequest: Subrequest,
   req: IncomingMessage,
   socket: Duplex,
   early: Buffer,
+  onStatus: (status: number) => void,
 ): void {
   const { url, destination, headers, meter } = subrequest;
   const protocol = headerValue(req.rawHeaders, 'upgrade') ?? 'websocket';
@@ -23,6 +24,7 @@ export function upgrade(
     if (socket.destroyed) return;
     const known = toOriginError(error, destination);
     if (known.refused) meter.refused++;
+    onStatus(known.status);
     sendError(responseOn(req, socket), known);
   };
   let outgoing: ReturnType<typeof request>;
@@ -44,6 +46,7 @@ export function upgrade(
   outgoing.once('error', fail);
   outgoing.once('response', (response) => {
     const res = responseOn(req, socket);
+    onStatus(response.statusCode ?? 520);
     try {
       writeHead(res, response.statusCode ?? 520, response.statusMessage ?? '', toWorker(response.rawHeaders));
     } catch (error) {
@@ -54,6 +57,7 @@ export function upgrade(
     response.pipe(res);
   });
   outgoing.once('upgrade', (response, remote, remoteEarly) => {
+    onStatus(101);
     const lines = [`HTTP/1.1 101 ${response.statusMessage || 'Switching Protocols'}`];
     const answer = ['Connection', 'Upgrade', 'Upgrade', protocol, ...toWorker(response.rawHeaders)];
     for (let i = 0; i + 1 < answer.length; i += 2) lines.push(`${answer[i]}: ${answer[i + 1]}`);

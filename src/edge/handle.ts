@@ -19,6 +19,7 @@ import { addressOf, readForwarded, type TrustedProxies } from './peer.ts';
 import { type Observer, RequestRecord } from './record.ts';
 import { Http1Reply, Http2Reply, isRefused, type Reply } from './reply.ts';
 import type { Snapshot, VersionDoc } from './snapshot.ts';
+import type { Tracing } from './tracing.ts';
 import { versionOf } from './version.ts';
 import { passWebSocket } from './websocket.ts';
 import type { WebSocketRelay } from './websocket-relay.ts';
@@ -31,6 +32,8 @@ export interface Edge {
   bus: Bus;
   assets: AssetStage;
   observer: Observer;
+  /** Null if requests are not traced. */
+  tracing: Tracing | null;
   connections: Connections;
   webSockets: WebSocketRelay;
   hits: LimitHits;
@@ -240,6 +243,7 @@ function headOf(edge: Edge, request: Request, client: Client, reply: Reply, ray:
         head.bodyLength = null;
     }
     reply.record.head = head;
+    edge.tracing?.begin(reply.record, head);
     return head;
   } catch (error) {
     if (!(error instanceof BadRequest)) throw error;

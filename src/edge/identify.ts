@@ -11,6 +11,8 @@ import { addressOf, type Forwarded } from './peer.ts';
 export interface Client {
   /** IPv4 or IPv6 address of the eyeball, v4-mapped ones as IPv4. */
   ip: string;
+  /** A trusted proxy speaks for it. */
+  forwarded: boolean;
   /** ISO 3166 code, 'XX' if it is not known. */
   country: string;
   scheme: 'http' | 'https';
@@ -37,12 +39,14 @@ export function identify(
   const tls = 'encrypted' in socket ? (socket as TLSSocket) : null;
   const scheme = forwarded?.scheme ?? (tls ? 'https' : 'http');
   const place = placeOf(ip);
-  if (place instanceof Promise) return place.then((known) => describe(ip, known, tls, scheme, protocol, colo));
-  return describe(ip, place, tls, scheme, protocol, colo);
+  if (place instanceof Promise)
+    return place.then((known) => describe(ip, !!forwarded, known, tls, scheme, protocol, colo));
+  return describe(ip, !!forwarded, place, tls, scheme, protocol, colo);
 }
 
 function describe(
   ip: string,
+  forwarded: boolean,
   place: Place,
   tls: TLSSocket | null,
   scheme: 'http' | 'https',
@@ -61,6 +65,7 @@ function describe(
   const json = Buffer.from(JSON.stringify(cf)).toString('latin1');
   return {
     ip,
+    forwarded,
     country,
     scheme,
     protocol,

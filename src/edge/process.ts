@@ -41,20 +41,23 @@ const traffic = new Traffic(bus, name, () => ({
   webSockets: webSockets.open,
   limitHits: hits.take(),
 }));
-const observer: Observer = requestLog
-  ? {
-      done(record) {
-        traffic.done(record);
-        requestLog.done(record);
-      },
-    }
-  : traffic;
+// What is not on is not imported: the tracing SDK alone costs 25 MB.
+const tracing = settings.traces
+  ? new (await import('./tracing.ts')).Tracing(settings.traces, name, settings.colo)
+  : null;
+const observers: Observer[] = [traffic, requestLog, tracing].filter((each) => each !== null);
+const observer: Observer = {
+  done(record) {
+    for (const each of observers) each.done(record);
+  },
+};
 const edge: Edge = {
   settings,
   snapshot,
   bus,
   assets: new AssetStage(blobs),
   observer,
+  tracing,
   connections,
   webSockets,
   hits,
@@ -73,7 +76,7 @@ async function drain(): Promise<void> {
   await listeners.close(DRAIN_MS);
   instances.close();
   traffic.close();
-  await requestLog?.close();
+  await Promise.all([requestLog?.close(), tracing?.close()]);
   process.exit(0);
 }
 process.on('SIGTERM', () => void drain());

@@ -189,6 +189,7 @@ export async function openBench(over: Partial<Settings> = {}): Promise<Bench> {
     hits,
     trusted: trustedProxies(settings.trustedProxies),
     assets: new AssetStage(await openFileBlobs(join(directory, 'blobs'))),
+    tracing: null,
     observer: { done: (record) => void bench.records.push(record) },
     colo: 'DEV',
     draining: false,

@@ -58,6 +58,17 @@ export interface RequestLogSettings {
   sample: Record<string, number>;
 }
 
+export interface TraceSettings {
+  /** Whole URL of the collector for OTLP over HTTP. */
+  endpoint: string;
+  /** Sent with each export, for authorisation. */
+  headers: Record<string, string>;
+  /** Share of the traces that begin here which are recorded, 0 to 1. */
+  sample: number;
+  /** By it the edge knows a `traceparent` of this machine's own subrequests; random, made at each start. */
+  secret: string;
+}
+
 export interface Settings {
   /** Absolute; holds everything durable. See `model/layout.ts`. */
   dataDir: string;
@@ -85,6 +96,8 @@ export interface Settings {
   trustedProxies: string[];
   tls: TlsSettings;
   requestLog: RequestLogSettings | null;
+  /** None without it. */
+  traces?: TraceSettings;
   plan: Plan;
   /** CIDRs of private addresses that Workers may fetch; none by default. */
   egressAllow: string[];

@@ -72,6 +72,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     vault,
     zygotes: settings.zygotes,
     sandbox: settings.sandbox,
+    traced: settings.traces !== undefined,
     attach: async (attach) => {
       attached.set(attach.isolate, attach);
       await hub.request('local.attach', attach, { timeoutMs: ATTACH_TIMEOUT_MS });

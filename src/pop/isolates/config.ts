@@ -20,6 +20,8 @@ import { workerdPath } from './workerd.ts';
 export const CF_HEADER = 'selvedge-cf';
 export const PROTO_HEADER = 'selvedge-proto';
 const RPC_HOST = 'selvedge-rpc';
+/** For `trace.js`; the flag allows the module alone, without the rest of Node's. */
+const ASYNC_CONTEXT = 'nodejs_als';
 /** Raised when the form of the configuration changes, so that cached ones are made anew. */
 export const CONFIG_FORMAT = 3;
 const COMPILE_TIMEOUT_MS = 30_000;
@@ -33,6 +35,8 @@ export class StartError extends Error {
 /** How a version is to run. */
 export interface Variant {
   tailed: boolean;
+  /** Requests carry their trace on to the Worker's subrequests. */
+  traced?: boolean;
   entrypoints: string[];
   /** Adds a second Worker from the same modules that tells what they export, on socket `i.sock`. */
   inspect: boolean;
@@ -124,8 +128,8 @@ async function configText(version: Version, variant: Variant, vault: Vault): Pro
     ...serviceLinks(version).map(({ socket }, index) => external(`svc-${index}`, socket, rpcOptions())),
     ...(version.assets ? [external('assets', 'assets.sock', { cfBlobHeader: literal(CF_HEADER) })] : []),
     worker('user', {
-      ...userModules(version),
-      ...userOptions(version, vault),
+      ...(isTraced(version, variant) ? await tracedModules(version) : userModules(version)),
+      ...userOptions(version, vault, isTraced(version, variant) ? [ASYNC_CONTEXT] : []),
       tails: variant.tailed ? list([literal('tail')]) : undefined,
     }),
   ];
@@ -215,10 +219,10 @@ function rpcOptions(): Record<string, string> {
   };
 }
 
-function userOptions(version: Version, vault: Vault): Record<string, string | undefined> {
+function userOptions(version: Version, vault: Vault, flags: string[] = []): Record<string, string | undefined> {
   return {
     compatibilityDate: literal(version.compatibilityDate),
-    compatibilityFlags: list(version.compatibilityFlags.map(literal)),
+    compatibilityFlags: list([...version.compatibilityFlags, ...flags].map(literal)),
     globalOutbound: literal('internet'),
     cacheApiOutbound: literal('cache'),
     bindings: list(bindings(version, vault)),
@@ -266,11 +270,45 @@ function esModule(name: string, source: string): string {
   return struct({ name: literal(name), esModule: literal(source) });
 }
 
+/**
+ * Whether the Worker's trace can be carried on: scripts in the service-worker format have no module before which ours could stand, and
+ * who has turned AsyncLocalStorage off is left alone.
+ */
+function isTraced(version: Version, variant: Variant): boolean {
+  return (
+    variant.traced === true && version.format === 'modules' && !version.compatibilityFlags.includes('no_nodejs_als')
+  );
+}
+
+/** The user's modules behind `trace.js`. */
+async function tracedModules(version: Version): Promise<Record<string, string>> {
+  const main = JSON.stringify(mainPath(version));
+  const names = version.entrypoints.map(({ name }) => `traced(user[${JSON.stringify(name)}]);`).join('\n');
+  const name = `selvedge-trace-${version.id}.js`;
+  const source = `import { traced } from './${name}';
+import * as user from ${main};
+export * from ${main};
+${names}
+export default traced(user.default) ?? {};
+`;
+  return {
+    modules: list([
+      esModule(`selvedge-traced-${version.id}.js`, source),
+      esModule(name, await systemWorker('trace.js')),
+      ...orderedModules(version),
+    ]),
+  };
+}
+
+/** For an import from a module of ours beside theirs. */
+function mainPath(version: Version): string {
+  return `./${version.mainModule.replace(/^(\.?\/)+/, '')}`;
+}
+
 /** The user's modules behind a main module of ours that imports theirs. */
 async function inspectModules(version: Version): Promise<Record<string, string>> {
-  const target = version.mainModule.replace(/^(\.?\/)+/, '');
   // A JSON string is a JavaScript literal; and a function, because a name may hold what `replace` takes for a pattern.
-  const source = (await systemWorker('inspect.js')).replace("'USER_MODULE'", () => JSON.stringify(`./${target}`));
+  const source = (await systemWorker('inspect.js')).replace("'USER_MODULE'", () => JSON.stringify(mainPath(version)));
   return { modules: list([esModule(`selvedge-inspect-${version.id}.js`, source), ...orderedModules(version)]) };
 }
 

@@ -42,6 +42,8 @@ export interface HostOptions {
   vault: Vault;
   zygotes: number;
   sandbox: Settings['sandbox'];
+  /** Workers carry the traces of their requests on. */
+  traced: boolean;
   /** Opens and closes the data process's sockets in the isolate's directory. */
   attach(attach: Attach): Promise<void>;
   detach(isolate: string): Promise<void>;
@@ -93,7 +95,8 @@ export class IsolateHost {
   /** Starts a process for a version; resolves when it takes requests. Throws StartError. */
   async start(spec: IsolateSpec): Promise<Isolate> {
     const { version, tailed } = spec;
-    const variant: Variant = { tailed, entrypoints: spec.entrypoints, inspect: false, strict: false };
+    const { traced } = this.#options;
+    const variant: Variant = { tailed, traced, entrypoints: spec.entrypoints, inspect: false, strict: false };
     const config = await this.#configs.get(version, variant);
     const zygote = await this.#zygotes.take();
     try {

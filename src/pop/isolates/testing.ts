@@ -24,7 +24,12 @@ export interface Bench {
 }
 
 export async function openBench(
-  options: { zygotes?: number; sandbox?: Settings['sandbox']; attach?: (attach: Attach) => Promise<void> } = {},
+  options: {
+    zygotes?: number;
+    sandbox?: Settings['sandbox'];
+    traced?: boolean;
+    attach?: (attach: Attach) => Promise<void>;
+  } = {},
 ): Promise<Bench> {
   const directory = await mkdtemp(join(tmpdir(), 'sv-'));
   // As `selvedge up` makes it: processes with a uid of their own pass through.
@@ -40,6 +45,7 @@ export async function openBench(
     vault,
     zygotes: options.zygotes ?? 1,
     sandbox: options.sandbox ?? 'auto',
+    traced: options.traced ?? false,
     attach: options.attach ?? (async () => undefined),
     detach: async () => undefined,
     onUsage: (version, ms) => usage.set(version.script, (usage.get(version.script) ?? 0) + ms),
