@@ -137,7 +137,8 @@ export class Http2Reply implements Reply {
   onGone(handler: () => void): void {
     const { stream } = this.#response;
     stream.on('close', () => {
-      if (stream.writableFinished) return;
+      // Node ends the writable side of a stream that its client resets.
+      if (stream.writableFinished && !stream.aborted) return;
       this.record.end('canceled');
       handler();
     });
@@ -147,7 +148,8 @@ export class Http2Reply implements Reply {
   }
   cut(): void {
     this.record.end(broken(this.record));
-    this.#response.stream.close(2 /* INTERNAL_ERROR, RFC 9113, 7 */);
+    // Not close(): that ends the body in order first. With an error the stream is reset with INTERNAL_ERROR (RFC 9113, 7).
+    this.#response.stream.destroy(new Error('the answer broke off'));
   }
 }
 
