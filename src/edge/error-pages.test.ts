@@ -5,7 +5,7 @@ import type { Head } from './headers.ts';
 import type { Reply } from './reply.ts';
 
 /** What a visitor gets who accepts this. */
-function sent(error: EdgeError, accept: 'html' | 'json', detail = '') {
+function sent(error: EdgeError, accept: string, detail = '') {
   let status = 0;
   let headers: string[] = [];
   let body = '';
@@ -20,7 +20,7 @@ function sent(error: EdgeError, accept: 'html' | 'json', detail = '') {
       body = String(chunk ?? '');
     },
   } as unknown as Reply;
-  sendError(reply, { method: 'GET', wantsJson: accept === 'json' } as Head, 'ray<1>', error, detail);
+  sendError(reply, { method: 'GET', accept } as Head, 'ray<1>', error, detail);
   const type = headers[headers.indexOf('Content-Type') + 1];
   return { status, type, body, outcome: reply.record.outcome };
 }
@@ -29,7 +29,7 @@ describe('an error page', () => {
   for (const error of Object.keys(EDGE_ERRORS) as EdgeError[]) {
     const { status, code, title, party, how } = EDGE_ERRORS[error];
     it(`of ${error} says what happened, who of three can fix it, how, and the ray id`, () => {
-      const page = sent(error, 'html', 'detail <b>');
+      const page = sent(error, 'text/html', 'detail <b>');
       assert.deepEqual([page.status, page.type, page.outcome], [status, 'text/html; charset=utf-8', error]);
       assert.match(page.body, /^<!doctype html>\n<html lang="en">/);
       assert.ok(page.body.includes(`<h1>Error ${code}: ${title}</h1>`));
@@ -45,7 +45,7 @@ describe('an error page', () => {
   }
 
   it('is JSON for who accepts JSON', () => {
-    const { type, body } = sent('exception', 'json', 'more');
+    const { type, body } = sent('exception', 'application/json', 'more');
     assert.equal(type, 'application/json');
     assert.deepEqual(JSON.parse(body), {
       success: false,
@@ -53,4 +53,19 @@ describe('an error page', () => {
       ray: 'ray<1>',
     });
   });
+
+  for (const [accept, json] of [
+    ['', false],
+    ['*/*', false],
+    ['application/json, text/html;q=0.5', true],
+    ['text/html, application/json;q=0.9', false],
+    ['application/json, text/html', false],
+    ['Application/JSON;q=0.1', true],
+    ['application/json;q=0', false],
+    ['application/json;q=x, "', true],
+  ] as const) {
+    it(`is ${json ? 'JSON' : 'HTML'} for ${JSON.stringify(accept)}`, () => {
+      assert.equal(sent('exception', accept).type?.startsWith('application/json'), json);
+    });
+  }
 });

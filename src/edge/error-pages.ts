@@ -2,6 +2,7 @@
  * What an eyeball sees when there is no answer of a Worker: a page, or JSON for those who accept it, with Cloudflare's code, the ray id and
  * who can mend it. Codes: https://developers.cloudflare.com/workers/observability/errors/
  */
+import { parseAccept } from 'hono/utils/accept';
 import type { Head } from './headers.ts';
 import type { Reply } from './reply.ts';
 
@@ -127,7 +128,7 @@ export function sendError(reply: Reply, head: Head | null, ray: string, error: E
     return;
   }
   const { status, code, title, party, how } = EDGE_ERRORS[error];
-  const json = head?.wantsJson ?? false;
+  const json = prefersJson(head?.accept ?? '');
   const body = Buffer.from(
     json
       ? JSON.stringify({ success: false, errors: [{ code, message: detail ? `${title}: ${detail}` : title }], ray })
@@ -147,6 +148,13 @@ export function sendError(reply: Reply, head: Head | null, ray: string, error: E
   ]);
   if (head?.method === 'HEAD') reply.end();
   else reply.end(body);
+}
+
+/** HTML for who wants both alike, or anything. */
+function prefersJson(accept: string): boolean {
+  if (!/json/i.test(accept)) return false;
+  const quality = (name: string) => parseAccept(accept).find(({ type }) => type.toLowerCase() === name)?.q ?? 0;
+  return quality('application/json') > quality('text/html');
 }
 
 const PARTIES: [Party, string][] = [

@@ -18,7 +18,8 @@ export interface Head {
   lines: string;
   /** Bytes of the body, null if it comes in chunks, 0 if there is none. */
   bodyLength: number | null;
-  wantsJson: boolean;
+  /** What the client accepts; '' if it does not say. */
+  accept: string;
   /** Cloudflare-Workers-Version-Key and -Overrides. */
   versionKey: string | undefined;
   versionOverrides: string | undefined;
@@ -136,7 +137,7 @@ export function readHead(method: string, url: string, raw: readonly string[], sc
     authority,
     lines: `Host: ${stripDefaultPort(authority, scheme)}\r\n${lines}`,
     bodyLength,
-    wantsJson: accept.includes('application/json') && !accept.includes('text/html'),
+    accept,
     versionKey,
     versionOverrides,
     pairs() {
