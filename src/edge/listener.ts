@@ -220,9 +220,11 @@ function configure(edge: Edge, server: Server): void {
   server.maxHeadersCount = 0;
   server.maxRequestsPerSocket = edge.settings.limits.requestsPerConnection;
   server.on('upgrade', (request, socket, early) => handleUpgrade(edge, request, socket, early));
-  server.on('connect', (_request, socket) =>
-    socket.end('HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'),
-  );
+  server.on('connect', (request: IncomingMessage | Http2ServerRequest, end: unknown) => {
+    // Of HTTP/2 it is a request like others, and refused where they are read.
+    if ('stream' in request) handleHttp2(edge, request, end as Http2ServerResponse);
+    else (end as Socket).end('HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+  });
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     // Its answer is on the way, and closes the connection.
     if (isRefused(socket)) return;
