@@ -32,6 +32,10 @@ it('the first start says where everything is', () => {
   }
 });
 
+it('who runs it as root is warned', () => {
+  assert.equal(edge.output().includes('runs as root'), process.getuid?.() === 0);
+});
+
 it('wrangler.env can be sourced and is for its owner only', () => {
   const path = join(dataDir, 'wrangler.env');
   assert.equal(statSync(path).mode & 0o777, 0o600);

@@ -8,6 +8,7 @@ import { listenSpecs, toSettings } from '../config/settings.ts';
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import type { Settings } from '../model/settings.ts';
+import { killLeftovers } from '../pop/isolates/leftovers.ts';
 import { openSockets } from '../pop/sockets.ts';
 import { type Pop, startPop } from '../pop/supervisor.ts';
 import { lockDataDir } from '../state/lock.ts';
@@ -159,7 +160,10 @@ function clearPredecessor(runningPath: string): void {
   try {
     const { runDir } = JSON.parse(readFileSync(runningPath, 'utf8')) as Running;
     const ours = dirname(runDir) === tmpdir() && basename(runDir).startsWith('selvedge-');
-    if (ours) rmSync(runDir, { recursive: true, force: true });
+    if (ours) {
+      killLeftovers(runDir);
+      rmSync(runDir, { recursive: true, force: true });
+    }
   } catch (error) {
     log('warn', 'what the last run left could not be removed', { error: reason(error) });
   }
@@ -183,7 +187,7 @@ ${listening.length > 0 ? `  Listening    ${listening.join('   ')}\n` : ''}  Cont
   Account      ${account.id}
 ${token ? `  API token    ${token}   (shown only now; kept in wrangler.env)\n` : ''}  Sandbox      ${sandbox}${hint}
   Data         ${settings.dataDir}
-
+${process.getuid?.() === 0 ? '  Warning      runs as root: for a public host make it an ordinary user (README, "On a public host")\n' : ''}
 Try it:
   curl http://welcome.${host}:${settings.httpPort}
 

@@ -93,6 +93,7 @@ export function sandboxCommand(
       command: 'prlimit',
       args: [
         ...limits,
+        ...(hasCapabilities() ? ['setpriv', '--ambient-caps=-all', '--inh-caps=-all'] : []),
         'bwrap',
         ...(uid === null
           ? ['--unshare-all']
@@ -121,6 +122,12 @@ export function sandboxCommand(
     return { command: 'prlimit', args: [...limits, ...unshare, ...run], infoFd: null };
   }
   return { command: 'prlimit', args: [...limits, ...run], infoFd: null };
+}
+
+/** bubblewrap refuses to run with those that an ordinary user was given, such as the one for ports below 1024. */
+function hasCapabilities(): boolean {
+  const ambient = /^CapAmb:\s+(\w+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
+  return ambient !== undefined && /[^0]/.test(ambient);
 }
 
 /** Only root can raise its own hard limit. */
