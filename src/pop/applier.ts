@@ -90,7 +90,11 @@ export class Applier {
   }
 
   #applyScript(key: string, before: Script | undefined): void {
-    const chain = (this.#chains.get(key) ?? Promise.resolve()).then(() => this.#switchOver(key, before));
+    const chain = (this.#chains.get(key) ?? Promise.resolve()).then(() =>
+      this.#switchOver(key, before).catch((error: unknown) => {
+        log('error', 'a deployment was not applied', { key, error: reason(error) });
+      }),
+    );
     this.#chains.set(key, chain);
     void chain.finally(() => {
       if (this.#chains.get(key) === chain) this.#chains.delete(key);

@@ -163,6 +163,13 @@ export class Children {
         resolve();
         this.#onExit(slot, child, code, signal);
       });
+      // No process could be made (memory, limits), or a signal not be sent: the first is its end.
+      child.on('error', (error) => {
+        log('error', `the ${slot.name} process could not be made or told`, { error: error.message });
+        if (child.pid !== undefined) return;
+        resolve();
+        this.#onExit(slot, child, null, null);
+      });
     });
   }
 

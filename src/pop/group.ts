@@ -90,8 +90,16 @@ export class Group {
     this.tailed = tailed;
     if (this.live.length === 0 && !this.#starting) return;
     await this.#starting?.catch(() => undefined);
-    const old = this.live.filter((isolate) => isolate.tailed !== tailed);
-    await this.#startOne();
+    try {
+      await this.#startOne();
+    } catch (error) {
+      // As it was: the next call tries again.
+      if (this.tailed === tailed) this.tailed = !tailed;
+      throw error;
+    }
+    // By what is wanted now: it may have been turned off again meanwhile.
+    const old = this.live.filter((isolate) => isolate.tailed !== this.tailed);
+    if (old.length === this.live.length) return;
     for (const isolate of old) this.#remove(isolate);
     this.#events.changed(this.set());
     for (const isolate of old) this.#events.retire(isolate);

@@ -8,13 +8,12 @@ export class Load {
   /** Takes a report; calls `used` for each isolate that got or holds a request. */
   report(message: Publications['local.load'], used: (isolateId: string) => void): void {
     for (const [isolateId, { open, started }] of Object.entries(message.isolates)) {
-      let byProcess = this.#open.get(isolateId);
-      if (!byProcess) {
-        byProcess = new Map();
-        this.#open.set(isolateId, byProcess);
-      }
+      const byProcess = this.#open.get(isolateId) ?? new Map<string, number>();
       if (open === 0) byProcess.delete(message.from);
       else byProcess.set(message.from, open);
+      // What is reported after an isolate's end is about none: nothing may stay of it.
+      if (byProcess.size === 0) this.#open.delete(isolateId);
+      else this.#open.set(isolateId, byProcess);
       if (open > 0 || started > 0) used(isolateId);
     }
   }
@@ -26,6 +25,11 @@ export class Load {
     return sum;
   }
 
+  /** Isolates with open requests. */
+  get size(): number {
+    return this.#open.size;
+  }
+
   /** The isolate ended. */
   forget(isolateId: string): void {
     this.#open.delete(isolateId);
@@ -33,6 +37,9 @@ export class Load {
 
   /** A reporter died, and its requests with it. */
   reporterGone(name: string): void {
-    for (const byProcess of this.#open.values()) byProcess.delete(name);
+    for (const [isolateId, byProcess] of this.#open) {
+      byProcess.delete(name);
+      if (byProcess.size === 0) this.#open.delete(isolateId);
+    }
   }
 }
