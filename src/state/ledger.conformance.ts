@@ -73,6 +73,64 @@ export function ledgerConformance(
       assert.deepEqual(await ledger.list(''), []);
     });
 
+    it('writes many at once, and checks all of them first', async () => {
+      const { ledger } = await open();
+      await ledger.put('b', 0);
+      await ledger.write([
+        { key: 'a', value: 1 },
+        { key: 'b', value: null },
+        { key: 'c', value: { n: 3 } },
+        { key: 'never', value: null },
+      ]);
+      assert.deepEqual(
+        (await ledger.list('')).map(({ key, value }) => [key, value]),
+        [
+          ['a', 1],
+          ['c', { n: 3 }],
+        ],
+      );
+      const wrong = [
+        { key: 'd', value: 1 },
+        { key: 'a\0', value: 1 },
+      ];
+      await assert.rejects(ledger.write(wrong), TypeError);
+      assert.equal(await ledger.get('d'), null);
+      await ledger.write([]);
+    });
+
+    it('takes writes from many sides at once, each with its own revision', async () => {
+      const { ledger } = await open();
+      const revisions = await Promise.all(Array.from({ length: 100 }, (_, i) => ledger.put(`k/${i}`, i)));
+      assert.equal(new Set(revisions).size, 100);
+      for (const { key, revision } of await ledger.list('k/')) assert.equal(revisions[Number(key.slice(2))], revision);
+    });
+
+    it('forgets old deletions, and nothing else', async () => {
+      const { ledger } = await open();
+      await ledger.put('a', 1);
+      await ledger.put('b', 1);
+      await ledger.delete('b');
+      const upTo = await ledger.sequence();
+      await ledger.put('c', 1);
+      await ledger.delete('c');
+      await ledger.compact(upTo);
+      const seen: Change[] = [];
+      const done = Promise.withResolvers<void>();
+      const stop = ledger.watch(0, (changes) => {
+        seen.push(...changes);
+        if (seen.some(({ key }) => key === 'c')) done.resolve();
+      });
+      await done.promise;
+      stop();
+      assert.deepEqual(
+        seen.map(({ key, value }) => [key, value]),
+        [
+          ['a', 1],
+          ['c', null],
+        ],
+      );
+    });
+
     it('tells a follower of all that was written before and after, in order, once', async () => {
       const { ledger } = await open();
       await ledger.put('a', 1);

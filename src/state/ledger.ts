@@ -20,6 +20,12 @@ export interface Change {
   value: unknown | null;
 }
 
+/** One of many writes. `value: null` deletes. */
+export interface Write {
+  key: string;
+  value: unknown | null;
+}
+
 /** The stored revision was not the expected one: somebody else wrote in between. Read again and retry. */
 export class RevisionConflict extends Error {
   override name = 'RevisionConflict';
@@ -42,6 +48,10 @@ export interface Ledger {
   put(key: string, value: unknown, expected?: number): Promise<number>;
   /** Deletes durably; same `expected`. Deleting what is absent succeeds (unless `expected` says otherwise). */
   delete(key: string, expected?: number): Promise<void>;
+  /** Puts and deletes many documents, whatever is there; all are durable when it resolves. A reader may see some before others. */
+  write(writes: Write[]): Promise<void>;
+  /** Forgets deletions up to this sequence number: a follower that is behind it would miss them. */
+  compact(upTo: number): Promise<void>;
   /** Sequence number of the newest write. */
   sequence(): Promise<number>;
   /**
