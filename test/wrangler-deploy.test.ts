@@ -184,7 +184,6 @@ describe('wrangler deploy refuses', () => {
   });
 
   for (const [product, config] of [
-    ['KV', { kv_namespaces: [{ binding: 'STORE', id: 'a'.repeat(32) }] }],
     [
       'D1',
       { d1_databases: [{ binding: 'STORE', database_id: '11111111-1111-4111-8111-111111111111', database_name: 'x' }] },

@@ -1,4 +1,5 @@
 /** The whole control API: every endpoint in one list. */
+import { registerKv } from '../products/kv/api.ts';
 import type { Usage } from '../state/usage.ts';
 import { type App, createApp } from './app.ts';
 import { registerAssetsUpload } from './assets-upload.ts';
@@ -43,6 +44,7 @@ export async function createApi(
   registerTriggers(app, context);
   registerServices(app, context);
   registerAssetsUpload(app, context);
+  registerKv(app, context);
   registerSelvedge(app, context);
   registerUsage(app, context, usage);
   const tails = registerTails(app, context);

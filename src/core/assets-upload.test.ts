@@ -10,6 +10,7 @@ import { decode, sign } from 'hono/jwt';
 import type { AssetManifest } from '../model/documents.ts';
 import { keys } from '../model/keys.ts';
 import type { Settings } from '../model/settings.ts';
+import { openKv } from '../products/kv/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { createHub } from '../state/local-bus.ts';
 import { openSqliteLedger } from '../state/sqlite-ledger.ts';
@@ -37,6 +38,7 @@ async function open(): Promise<void> {
     settings: {} as Settings,
     ledger: openSqliteLedger(join(directory, 'ledger.sqlite')),
     blobs: await openFileBlobs(join(directory, 'blobs')),
+    kv: await openKv(directory),
     vault: openVault(join(directory, 'secret.key')),
     bus: createHub(),
     onUpgrade: () => undefined,
@@ -46,6 +48,7 @@ async function open(): Promise<void> {
 }
 
 async function close(): Promise<void> {
+  await context.kv.close();
   await context.ledger.close();
   await context.blobs.close();
   await context.bus.close();

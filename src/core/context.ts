@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Settings } from '../model/settings.ts';
+import type { Kv } from '../products/kv/open.ts';
 import type { Blobs } from '../state/blobs.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Ledger } from '../state/ledger.ts';
@@ -19,6 +20,7 @@ export interface CoreContext {
   settings: Settings;
   ledger: Ledger;
   blobs: Blobs;
+  kv: Kv;
   vault: Sealer;
   bus: Bus;
   /** Registers a handler of HTTP upgrades whose path begins with `prefix` ("/client/v4" is not removed). */

@@ -70,7 +70,7 @@ export const ERRORS = {
   10322: { status: 404, meaning: 'The Worker has no rollout.' },
 
   // Triggers
-  10009: { status: 404, meaning: 'No such route, or no origin of that host.' },
+  10009: { status: 404, meaning: 'No such route, or no origin of that host; of KV: no such key.' },
   10020: { status: 409, meaning: 'The route belongs to another Worker.' },
   10022: { status: 400, meaning: 'Not a valid route pattern.' },
   10023: { status: 403, meaning: 'The zone has the most routes (or origins) that it may have.' },
@@ -78,6 +78,11 @@ export const ERRORS = {
   10082: { status: 400, meaning: 'No zone of this account holds the host name.' },
   10100: { status: 400, meaning: 'Not a valid cron expression.' },
   100116: { status: 409, meaning: 'The host name is already the custom domain of another Worker.' },
+
+  // KV
+  10013: { status: 404, meaning: 'The KV namespace does not exist on this account.' },
+  10014: { status: 400, meaning: 'The account has a KV namespace of this title already.' },
+  10041: { status: 400, meaning: 'A binding names a KV namespace that does not exist on this account.' },
 
   // Static assets
   10301: { status: 400, meaning: 'The manifest of the assets is not valid; the message says which path and why.' },

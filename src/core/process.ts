@@ -2,6 +2,7 @@
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
+import { openKv } from '../products/kv/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
 import { openSqliteLedger } from '../state/sqlite-ledger.ts';
@@ -13,11 +14,13 @@ const settings = settingsFromEnv();
 const paths = layout(settings.dataDir);
 const ledger = openSqliteLedger(paths.ledger);
 const blobs = await openFileBlobs(paths.blobs);
+const kv = await openKv(settings.dataDir);
+kv.startSweeping();
 const usage = openUsage(paths.usage);
 const bus = connectBus();
 // First of all: the supervisor may be stopped while this process still starts.
 process.on('disconnect', () => process.exit(1));
-const server = await startCore({ settings, ledger, blobs, vault: openVault(paths.secretKey), bus, usage });
+const server = await startCore({ settings, ledger, blobs, kv, vault: openVault(paths.secretKey), bus, usage });
 
 let stopping = false;
 process.on('SIGTERM', () => {
@@ -36,6 +39,7 @@ bus.publish('local.ready', { name: 'core', pid: process.pid });
 async function stop(): Promise<void> {
   await server.close();
   usage.close();
+  await kv.close();
   await ledger.close();
   await blobs.close();
   process.exit(0);

@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import type { Settings } from '../model/settings.ts';
+import type { Kv } from '../products/kv/open.ts';
 import type { Blobs } from '../state/blobs.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Ledger } from '../state/ledger.ts';
@@ -14,6 +15,7 @@ export interface CoreParts {
   settings: Settings;
   ledger: Ledger;
   blobs: Blobs;
+  kv: Kv;
   vault: Sealer;
   bus: Bus;
   usage: Pick<Usage, 'read'>;

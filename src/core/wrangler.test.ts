@@ -103,10 +103,12 @@ describe('the unmodified wrangler', () => {
   });
 
   it('is told which binding is of a product that is not here', async () => {
-    const cwd = await project('kv', { kv_namespaces: [{ binding: 'STORE', id: '0'.repeat(32) }] });
+    const cwd = await project('d1', {
+      d1_databases: [{ binding: 'STORE', database_name: 'x', database_id: crypto.randomUUID() }],
+    });
     assert.match(
       await wrangler(cwd, ['deploy'], { fails: true }),
-      /STORE is of type kv_namespace, but this Selvedge has no KV yet/,
+      /STORE is of type d1, but this Selvedge has no D1 yet/,
     );
   });
 

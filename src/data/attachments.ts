@@ -9,7 +9,7 @@ import type { Budget } from './budget.ts';
 import { type OpenSocket, openSocket } from './sockets.ts';
 
 /** Connections at once of one isolate process, by kind of socket. A Worker's WebSockets out are connections too. */
-const MAX_CONNECTIONS = { egress: 2048, cache: 256, tail: 64, assets: 512, service: 1024 } as const;
+const MAX_CONNECTIONS = { egress: 2048, cache: 256, tail: 64, assets: 512, kv: 512, service: 1024 } as const;
 
 /** What stands behind the sockets of one isolate process. */
 export interface Rooms {
@@ -18,6 +18,7 @@ export interface Rooms {
   cache: Server;
   tail: Server;
   assets: Server | null;
+  kv: Server | null;
   services: { socket: string; server: Server }[];
   /** Called after the sockets are closed. */
   close(): void;
@@ -82,6 +83,7 @@ export class Attachments {
       [rooms.tail, 'tail.sock', MAX_CONNECTIONS.tail],
     ];
     if (rooms.assets) wanted.push([rooms.assets, 'assets.sock', MAX_CONNECTIONS.assets]);
+    if (rooms.kv) wanted.push([rooms.kv, 'kv.sock', MAX_CONNECTIONS.kv]);
     for (const { socket, server } of rooms.services) {
       if (basename(socket) !== socket) throw new Error(`"${socket}" is no file name`);
       wanted.push([server, socket, MAX_CONNECTIONS.service]);

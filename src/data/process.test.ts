@@ -50,6 +50,7 @@ describe('the data process', () => {
             run_worker_first: false,
           },
         },
+        kv: null,
         subrequests: 10,
       };
       await mkdir(attach.dir);

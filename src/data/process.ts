@@ -2,6 +2,7 @@
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
+import { openKv } from '../products/kv/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
 import { createAssetBinding } from './assets.ts';
@@ -15,7 +16,8 @@ const name = process.env.SELVEDGE_PROCESS ?? 'data';
 const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
 // What is not on is not imported: the tracing SDK alone costs 25 MB.
 const tracing = settings.traces ? (await import('./tracing.ts')).createTracing(settings.traces, settings.colo) : null;
-const service = await startDataService({ bus, settings, tracing, assetServer: createAssetBinding(blobs) });
+const kv = await openKv(settings.dataDir);
+const service = await startDataService({ bus, settings, kv, tracing, assetServer: createAssetBinding(blobs) });
 bus.publish('local.ready', { name, pid: process.pid });
 
 /** The isolate processes are stopped before this one, so what is still open belongs to nobody. */
@@ -25,6 +27,7 @@ async function drain(): Promise<void> {
   draining = true;
   await service.close();
   await tracing?.close();
+  await kv.close();
   await blobs.close();
   process.exit(0);
 }

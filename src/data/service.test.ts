@@ -11,6 +11,7 @@ import { after, before, describe, it } from 'node:test';
 import { WebSocketServer } from 'ws';
 import type { Attach, EdgeChange, IsolateSet, Publications, TailEvent } from '../model/messages.ts';
 import { workerdPath } from '../pop/isolates/workerd.ts';
+import { type Kv, openKv } from '../products/kv/open.ts';
 import type { Bus } from '../state/bus.ts';
 import { createHub } from '../state/local-bus.ts';
 import { type DataService, startDataService } from './service.ts';
@@ -90,6 +91,7 @@ const deployed = (versionId: string): EdgeChange => ({
 let dir: string;
 let hub: Bus;
 let data: DataService;
+let kv: Kv;
 let origin: Server;
 let base: string;
 const processes: ChildProcess[] = [];
@@ -154,6 +156,7 @@ const attach: Attach = {
   versionId: 'v-caller',
   services: [{ socket: 'svc-0.sock', script: 'other', entrypoint: 'Other' }],
   assets: { manifest: 'm', config: { html_handling: 'none', not_found_handling: 'none', run_worker_first: false } },
+  kv: null,
   subrequests: 50,
 };
 
@@ -179,8 +182,10 @@ describe('the data process, with real isolate processes', () => {
     for (const subject of ['local.load', 'local.released', 'local.egress', 'tail.>']) {
       hub.subscribe(subject, (message, subject) => published.push({ subject, message }));
     }
+    kv = await openKv(dir);
     data = await startDataService({
       bus: hub,
+      kv,
       settings: {
         listen: '127.0.0.1',
         httpPort: 1,
@@ -202,6 +207,7 @@ describe('the data process, with real isolate processes', () => {
   after(async () => {
     for (const child of processes) child.kill('SIGKILL');
     await data.close();
+    await kv.close();
     await hub.close();
     origin.closeAllConnections();
     origin.close();

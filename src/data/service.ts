@@ -7,12 +7,15 @@ import dns from 'node:dns';
 import type { Server } from 'node:http';
 import { LIMITS } from '../model/limits.ts';
 import { log } from '../model/log.ts';
-import type { Attach, Publications, TailEvent } from '../model/messages.ts';
+import type { Attach, Publications, Requests, TailEvent } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
+import { Coherence } from '../products/kv/coherence.ts';
+import type { Kv } from '../products/kv/open.ts';
+import { createKvService } from '../products/kv/service.ts';
 import type { Bus } from '../state/bus.ts';
 import { createAddresses, type Resolve } from './addresses.ts';
 import { Attachments } from './attachments.ts';
-import { createBudget } from './budget.ts';
+import { type Budget, createBudget } from './budget.ts';
 import { createCache } from './cache.ts';
 import { type Connector, createConnector } from './connector.ts';
 import { chooseDestination } from './destination.ts';
@@ -53,6 +56,7 @@ export interface DataOptions {
   assetServer: (attach: Attach) => Server;
   /** Instead of the system's resolver. */
   resolve?: Resolve;
+  kv: Pick<Kv, 'store' | 'namespaces'>;
   /** Null if Workers are not traced. */
   tracing?: Tracing | null;
   /** PEM of certificate authorities that origins may use; the system's by default. */
@@ -61,12 +65,13 @@ export interface DataOptions {
 
 /** Answers the bus when it resolves. Throws if `egressAllow` (or one of an account) is not a list of address ranges. */
 export async function startDataService(options: DataOptions): Promise<DataService> {
-  const { bus, settings, assetServer } = options;
+  const { bus, settings, assetServer, kv } = options;
   const connectorOf = createConnectors(options);
   let directory: Directory;
   const relays = createRelays(bus, () => directory);
   directory = await openDirectory(bus, settings.workersDomain, (set) => relays.onIsolates(set));
   const edge = { address: settings.listen, httpPort: settings.httpPort, httpsPort: settings.httpsPort };
+  const coherence = new Coherence();
   const loops = createLoops(LIMITS.openSubrequestsToSelf);
   const meters = createMeters();
   const report = () => {
@@ -107,13 +112,29 @@ export async function startDataService(options: DataOptions): Promise<DataServic
       cache: createCache(),
       tail: createTailSink({ script, versionId }, publish),
       assets: attach.assets ? assetServer(attach) : null,
+      kv: attach.kv && kvServer(attach, attach.kv, budget),
       services: attach.services.map((service) => ({
         socket: service.socket,
         server: relays.server(accountId, service),
       })),
-      close: () => transport.close(),
+      close: () => {
+        transport.close();
+        coherence.detach(attach.isolate);
+      },
     };
   });
+
+  function kvServer({ isolate, accountId }: Attach, bound: NonNullable<Attach['kv']>, budget: Budget): Server {
+    coherence.attach(isolate, bound.namespaces, bound.written);
+    return createKvService({
+      ...kv,
+      accountId,
+      allowed: bound.namespaces,
+      take: () => budget.take(),
+      onRead: (namespace, key) => coherence.reads(isolate, namespace, key),
+      written: (namespace, keys) => coherence.written(namespace, keys),
+    });
+  }
 
   const stop = [
     bus.subscribe('local.load', ({ from, isolates }: Publications['local.load']) => {
@@ -124,6 +145,10 @@ export async function startDataService(options: DataOptions): Promise<DataServic
     }),
     bus.respond('local.attach', async (attach: Attach) => {
       await attachments.attach(attach);
+      return {};
+    }),
+    bus.respond('local.kv-written', async ({ namespace, keys }: Requests['local.kv-written'][0]) => {
+      await coherence.written(namespace, keys);
       return {};
     }),
     bus.respond('local.detach', async ({ isolate }: { isolate: string }) => {
@@ -138,6 +163,7 @@ export async function startDataService(options: DataOptions): Promise<DataServic
       directory.close();
       relays.close();
       await attachments.close();
+      coherence.close();
       clearInterval(reporting);
       report();
     },

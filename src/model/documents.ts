@@ -148,6 +148,7 @@ export type Binding = { name: string } & (
   | { type: 'service'; service: string; entrypoint?: string; environment?: string; props?: unknown }
   | { type: 'assets' }
   | { type: 'version_metadata' }
+  | { type: 'kv_namespace'; namespaceId: string }
   | { type: 'wasm_module' | 'text_blob' | 'data_blob'; part: string }
 );
 

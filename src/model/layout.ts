@@ -8,6 +8,9 @@ export function layout(dataDir: string) {
     lock: at('lock.sqlite'),
     ledger: at('ledger.sqlite'),
     blobs: at('blobs'),
+    kv: at('kv.sqlite'),
+    /** Values of KV that are too large for documents. */
+    kvBlobs: at('kv'),
     /** 32 bytes in hex, mode 0600: seals secrets. */
     secretKey: at('secret.key'),
     tls: at('tls'),

@@ -71,6 +71,8 @@ export interface Attach {
   /** Files `svc-<index>.sock`: relays to the current process of another Worker of the same account. */
   services: { socket: string; script: string; entrypoint: string }[];
   assets: VersionAssets | null;
+  /** Ids of the KV namespaces that it binds, and the path of the socket on which it hears of writes; null if it binds none. */
+  kv: { namespaces: string[]; written: string } | null;
   /** Subrequests that one request may make. */
   subrequests: number;
 }
@@ -213,6 +215,8 @@ export interface Requests {
   /** Starts a version that is not running; answers when it takes requests. Fails with a message. */
   'local.wake': [{ versionId: string }, IsolateSet];
   /** Why did this process drop my request? Answers at once or after the watchdog has decided (at most 500 ms). */
+  /** Keys of a KV namespace were written (null: all): isolate processes that keep them have dropped them when this is answered. */
+  'local.kv-written': [{ namespace: string; keys: string[] | null }, Record<string, never>];
   /** `killedAt`: when we killed it, in `machineMs`; what was sent to it later was never seen by the Worker. */
   'local.verdict': [{ isolate: string }, { verdict: Verdict; killedAt: number | null }];
   /** PEM of a leaf certificate (with chain) and key for a host that is served here; null for others. */

@@ -12,12 +12,12 @@ export const BINDING_TYPES = [
   'wasm_module',
   'text_blob',
   'data_blob',
+  'kv_namespace',
   'inherit',
 ] as const;
 
 /** Binding type -> the product's name for people. */
 export const ABSENT_PRODUCTS: Record<string, string> = {
-  kv_namespace: 'KV',
   r2_bucket: 'R2',
   d1: 'D1',
   durable_object_namespace: 'Durable Objects',
@@ -60,7 +60,6 @@ export const ABSENT_PATHS: Record<string, string> = {
   queues: 'Queues',
   r2: 'R2',
   secrets_store: 'Secrets Store',
-  storage: 'KV',
   stream: 'Stream',
   vectorize: 'Vectorize',
   'workers/dispatch': 'Workers for Platforms',

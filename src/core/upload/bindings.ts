@@ -60,6 +60,9 @@ export function checkCounts(bindings: readonly Binding[]): void {
 /** A binding as the API shows it: secrets have a name, never a value. */
 export function shownBinding(binding: Binding): Record<string, unknown> {
   if (binding.type === 'secret_text') return { name: binding.name, type: binding.type };
+  if (binding.type === 'kv_namespace') {
+    return { name: binding.name, type: binding.type, namespace_id: binding.namespaceId };
+  }
   return { ...binding };
 }
 
@@ -106,6 +109,8 @@ async function resolve(
     }
     case 'service':
       return service(context, account, scriptName, raw);
+    case 'kv_namespace':
+      return kvNamespace(context, account, raw);
     case 'wasm_module':
     case 'text_blob':
     case 'data_blob':
@@ -114,6 +119,14 @@ async function resolve(
     default:
       return { name, type: type as 'assets' | 'version_metadata' };
   }
+}
+
+async function kvNamespace({ kv }: CoreContext, account: Account, { name, namespace_id: id }: Raw): Promise<Binding> {
+  if (typeof id !== 'string') throw new ApiError(10006, `The binding ${name} has no "namespace_id".`);
+  if (!(await kv.namespaces.find(account.id, id))) {
+    throw new ApiError(10041, `KV namespace '${id.slice(0, 64)}' is not valid: there is none of this id.`);
+  }
+  return { name, type: 'kv_namespace', namespaceId: id };
 }
 
 function textOf(raw: Raw): string {

@@ -10,6 +10,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Binding, ModuleRef, ModuleType, Version } from '../../model/documents.ts';
 import type { Attach } from '../../model/messages.ts';
+import { KV_STORE_SERVICE, kvBindingText, kvNamespaces, kvParts } from '../../products/kv/binding.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
 import { list, literal, struct } from './capnp.ts';
@@ -23,7 +24,7 @@ const RPC_HOST = 'selvedge-rpc';
 /** For `trace.js`; the flag allows the module alone, without the rest of Node's. */
 const ASYNC_CONTEXT = 'nodejs_als';
 /** Raised when the form of the configuration changes, so that cached ones are made anew. */
-export const CONFIG_FORMAT = 3;
+export const CONFIG_FORMAT = 4;
 const COMPILE_TIMEOUT_MS = 30_000;
 const MAX_COMPILED_BYTES = 256 * 1024 * 1024;
 
@@ -129,16 +130,21 @@ async function configText(version: Version, variant: Variant, vault: Vault): Pro
     ...(version.assets ? [external('assets', 'assets.sock', { cfBlobHeader: literal(CF_HEADER) })] : []),
     worker('user', {
       ...(isTraced(version, variant) ? await tracedModules(version) : userModules(version)),
-      ...userOptions(version, vault, isTraced(version, variant) ? [ASYNC_CONTEXT] : []),
+      ...userOptions(version, variant, vault),
       tails: variant.tailed ? list([literal('tail')]) : undefined,
     }),
   ];
+  const bindsKv = kvNamespaces(version).length > 0;
+  // The system Worker of KV needs experimental features.
+  const kv = bindsKv && !variant.strict ? await kvConfig() : null;
+  if (bindsKv) services.push(...(kv?.services ?? [KV_STORE_SERVICE]));
   const sockets = [
     socket('main', 'm.sock', 'user', { cfBlobHeader: literal(CF_HEADER), forwardedProtoHeader: literal(PROTO_HEADER) }),
     ...Object.entries(rpcSockets(variant.entrypoints)).map(([name, file]) =>
       socket(`rpc-${file}`, file, name === 'default' ? 'user' : { name: 'user', entrypoint: name }, rpcOptions()),
     ),
   ];
+  if (kv) sockets.push(kv.socket);
   if (variant.tailed) {
     services.push(external('tail-sink', 'tail.sock', {}));
     services.push(
@@ -162,13 +168,14 @@ async function configText(version: Version, variant: Variant, vault: Vault): Pro
     sockets.push(socket('system', 'p.sock', 'system', {}));
   }
   if (variant.inspect) {
-    services.push(worker('inspect', { ...(await inspectModules(version)), ...userOptions(version, vault) }));
+    services.push(worker('inspect', { ...(await inspectModules(version)), ...userOptions(version, variant, vault) }));
     sockets.push(socket('inspect', 'i.sock', 'inspect', {}));
   }
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
   v8Flags = ${list(v8Flags(version).map(literal))},
   logging = (structuredLogging = true),
+  extensions = ${list(kv ? [kv.extension] : [])},
   services = [
     ${services.join(',\n    ')}
   ],
@@ -219,13 +226,14 @@ function rpcOptions(): Record<string, string> {
   };
 }
 
-function userOptions(version: Version, vault: Vault, flags: string[] = []): Record<string, string | undefined> {
+function userOptions(version: Version, variant: Variant, vault: Vault): Record<string, string | undefined> {
+  const flags = isTraced(version, variant) ? [ASYNC_CONTEXT] : [];
   return {
     compatibilityDate: literal(version.compatibilityDate),
     compatibilityFlags: list([...version.compatibilityFlags, ...flags].map(literal)),
     globalOutbound: literal('internet'),
     cacheApiOutbound: literal('cache'),
-    bindings: list(bindings(version, vault)),
+    bindings: list(bindings(version, variant, vault)),
   };
 }
 
@@ -312,6 +320,11 @@ async function inspectModules(version: Version): Promise<Record<string, string>>
   return { modules: list([esModule(`selvedge-inspect-${version.id}.js`, source), ...orderedModules(version)]) };
 }
 
+async function kvConfig() {
+  const [worker, binding] = await Promise.all([systemWorker('kv.js'), systemWorker('kv-binding.js')]);
+  return kvParts(OWN, worker, binding);
+}
+
 function systemWorker(file: string): Promise<string> {
   return readFile(new URL(`../../system-workers/${file}`, import.meta.url), 'utf8');
 }
@@ -320,7 +333,7 @@ function serviceBindings(version: Version): ServiceBinding[] {
   return version.bindings.filter((binding): binding is ServiceBinding => binding.type === 'service');
 }
 
-function bindings(version: Version, vault: Vault): string[] {
+function bindings(version: Version, variant: Variant, vault: Vault): string[] {
   const services = serviceBindings(version);
   const embed = (part: string) => {
     const index = version.modules.findIndex((module) => module.name === part);
@@ -336,6 +349,8 @@ function bindings(version: Version, vault: Vault): string[] {
         return struct({ name, text: literal(vault.unseal(binding.sealed)) });
       case 'json':
         return struct({ name, json: literal(JSON.stringify(binding.json)) });
+      case 'kv_namespace':
+        return kvBindingText(binding, variant.strict);
       case 'version_metadata':
         return struct({ name, json: literal(JSON.stringify(versionMetadata(version))) });
       case 'assets':

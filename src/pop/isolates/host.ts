@@ -13,6 +13,7 @@ import { LIMITS } from '../../model/limits.ts';
 import { log, reason } from '../../model/log.ts';
 import type { Attach, InspectResult } from '../../model/messages.ts';
 import type { Settings } from '../../model/settings.ts';
+import { KV_WRITTEN_SOCKET, kvNamespaces } from '../../products/kv/binding.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
 import { compileConfig, hasSystemWorker, rpcSockets, StartError, serviceLinks, type Variant } from './config.ts';
@@ -100,6 +101,7 @@ export class IsolateHost {
     const config = await this.#configs.get(version, variant);
     const zygote = await this.#zygotes.take();
     try {
+      const namespaces = kvNamespaces(version);
       const attach: Attach = {
         isolate: zygote.id,
         dir: zygote.directory,
@@ -108,6 +110,7 @@ export class IsolateHost {
         versionId: version.id,
         services: serviceLinks(version),
         assets: version.assets,
+        kv: namespaces.length > 0 ? { namespaces, written: join(zygote.directory, OWN, KV_WRITTEN_SOCKET) } : null,
         subrequests: version.limits.subrequests,
       };
       // Side by side: the script cannot use the sockets before its first request.
@@ -116,7 +119,8 @@ export class IsolateHost {
       if (exitCode !== null || signalCode !== null) throw new StartError('The process ended right after its start.');
       if (this.#closed) throw new Error('this machine is shutting down');
       const system = hasSystemWorker(version) ? ['p.sock'] : [];
-      const sockets = ['m.sock', ...system, ...Object.values(rpcSockets(spec.entrypoints))];
+      const kv = attach.kv ? [KV_WRITTEN_SOCKET] : [];
+      const sockets = ['m.sock', ...system, ...kv, ...Object.values(rpcSockets(spec.entrypoints))];
       sealDirectory(zygote.directory, zygote.uid, sockets);
       const isolate = new Isolate(zygote, version, variant, output);
       this.#isolates.add(isolate);

@@ -6,6 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Entry, Ledger } from '../../state/ledger.ts';
 import { KV, KvError } from './limits.ts';
@@ -72,6 +73,37 @@ export class KvStore {
       return { size, metadata, expiration, body };
     }
     throw new Error(`the value of a key in namespace ${namespace} is missing`);
+  }
+
+  /**
+   * Many values at once, by key; null for what is not there. With `withMetadata` each is `{ value, metadata }`. Throws KvError above 25 MiB
+   * together, or for a value that is no JSON.
+   */
+  async bulkGet(
+    namespace: string,
+    keys: string[],
+    type: 'text' | 'json',
+    withMetadata: boolean,
+  ): Promise<Record<string, unknown>> {
+    const values: [string, unknown][] = [];
+    let size = 0;
+    for (const key of keys) {
+      const found = await this.get(namespace, key);
+      size += found?.size ?? 0;
+      if (size > KV.valueBytes) {
+        if (found?.body instanceof Readable) found.body.destroy();
+        throw new KvError(413, `Total size of values exceeds limit of ${KV.valueBytes}.`);
+      }
+      if (!found) {
+        values.push([key, null]);
+        continue;
+      }
+      const text = String(found.body instanceof Readable ? await buffer(found.body) : found.body);
+      const value = type === 'json' ? parsed(text, key) : text;
+      const metadata = found.metadata === null ? null : JSON.parse(found.metadata);
+      values.push([key, withMetadata ? { value, metadata } : value]);
+    }
+    return Object.fromEntries(values);
   }
 
   /** Stores entries; keys, expirations and metadata are checked by the caller. Throws KvError for a value that is too long. */
@@ -205,6 +237,14 @@ export class KvStore {
 
   async #drop(blobs: string[]): Promise<void> {
     for (const blob of blobs) await this.#blobs.delete(blob);
+  }
+}
+
+function parsed(text: string, key: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new KvError(400, `At least one of the requested keys corresponds to a value that is not JSON: ${key}`);
   }
 }
 

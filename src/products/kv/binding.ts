@@ -1,0 +1,81 @@
+/**
+ * KV in the configuration of an isolate process. A binding is a module of ours in the user's isolate (`system-workers/kv-binding.js`) that
+ * answers hot keys from a memory of the process; behind it are the runtime's own KV binding, a system Worker (`kv.js`) that fills the
+ * memory, and the data process's socket. The runtime's binding alone costs more than half of a Worker's throughput for each read.
+ */
+import type { Binding, Version } from '../../model/documents.ts';
+import { list, literal, struct } from '../../pop/isolates/capnp.ts';
+
+type KvBinding = Extract<Binding, { type: 'kv_namespace' }>;
+
+const MODULE = 'selvedge:kv';
+/** What a process keeps: a part of its memory limit. */
+const MEMORY = struct({
+  id: literal('kv'),
+  limits: struct({ maxKeys: '10000', maxValueSize: '20000000', maxTotalValueSize: '20000000' }),
+});
+
+/** Ids of the namespaces that a version binds. */
+export function kvNamespaces(version: Version): string[] {
+  const bound = version.bindings.filter((binding): binding is KvBinding => binding.type === 'kv_namespace');
+  return [...new Set(bound.map(({ namespaceId }) => namespaceId))];
+}
+
+/** Socket among the process's own on which it hears of writes. */
+export const KV_WRITTEN_SOCKET = 'k.sock';
+
+/** The data process's socket as a service; all that a process without experimental features has, which is never asked anything. */
+export const KV_STORE_SERVICE = struct({
+  name: literal('kv-store'),
+  external: struct({ address: literal('unix:kv.sock'), http: struct({}) }),
+});
+
+/** Services, extension modules and sockets of a process that binds KV. `own`: directory of the process's own sockets. */
+export function kvParts(own: string, kvWorker: string, kvBinding: string) {
+  return {
+    extension: struct({
+      modules: list([struct({ name: literal(MODULE), internal: 'true', esModule: literal(kvBinding) })]),
+    }),
+    services: [
+      KV_STORE_SERVICE,
+      struct({
+        name: literal('kv'),
+        worker: struct({
+          modules: list([struct({ name: literal('kv.js'), esModule: literal(kvWorker) })]),
+          compatibilityDate: literal('2026-11-01'),
+          compatibilityFlags: list([literal('memory_cache_delete')]),
+          bindings: list([
+            struct({ name: literal('STORE'), service: literal('kv-store') }),
+            struct({ name: literal('CACHE'), memoryCache: MEMORY }),
+          ]),
+        }),
+      }),
+    ],
+    socket: struct({
+      name: literal('kv-written'),
+      address: literal(`unix:${own}/${KV_WRITTEN_SOCKET}`),
+      http: struct({}),
+      service: struct({ name: literal('kv'), entrypoint: literal('Written') }),
+    }),
+  };
+}
+
+/** The binding itself. `strict`: for a process without experimental features, which is never asked anything. */
+export function kvBindingText({ name, namespaceId }: KvBinding & { name: string }, strict: boolean): string {
+  if (strict) return struct({ name: literal(name), kvNamespace: literal('kv-store') });
+  const designator = struct({
+    name: literal('kv'),
+    props: struct({ json: literal(JSON.stringify({ namespace: namespaceId })) }),
+  });
+  return struct({
+    name: literal(name),
+    wrapped: struct({
+      moduleName: literal(MODULE),
+      innerBindings: list([
+        struct({ name: literal('native'), kvNamespace: designator }),
+        struct({ name: literal('cache'), memoryCache: MEMORY }),
+        struct({ name: literal('namespace'), text: literal(namespaceId) }),
+      ]),
+    }),
+  });
+}
