@@ -13,6 +13,10 @@ import { row as flood } from './rows/flood.ts';
 import { row as hello } from './rows/hello.ts';
 import { row as http2 } from './rows/http2.ts';
 import { row as idleConnections } from './rows/idle-connections.ts';
+import { row as kvCold } from './rows/kv-cold.ts';
+import { row as kvDev } from './rows/kv-dev.ts';
+import { row as kvHot } from './rows/kv-hot.ts';
+import { row as kvPut } from './rows/kv-put.ts';
 import { row as latency } from './rows/latency.ts';
 import { row as memory } from './rows/memory.ts';
 import { row as neighbour } from './rows/neighbour.ts';
@@ -40,6 +44,10 @@ const ROWS: Record<string, Row> = {
   flood,
   route,
   websockets,
+  'kv-hot': kvHot,
+  'kv-dev': kvDev,
+  'kv-cold': kvCold,
+  'kv-put': kvPut,
 };
 
 const asked = process.argv.slice(2);
