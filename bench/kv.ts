@@ -9,17 +9,16 @@ export const READS_HOT_KEY = `export default { async fetch(request, env) {
   return new Response('written');
 } }`;
 
-/** Gets the keys that the query counts from `from` on, one after the other, and tells the time of each in ms. */
+/** Gets the keys that the query counts from `from` on, one after the other, and tells how long one took, in ms. */
 export const READS_COLD_KEYS = `export default { async fetch(request, env) {
   const { searchParams } = new URL(request.url);
   const [from, count] = [Number(searchParams.get('from')), Number(searchParams.get('count'))];
-  const times = [];
+  // The clock of a Worker is coarse.
+  const began = performance.now();
   for (let i = from; i < from + count; i++) {
-    const began = performance.now();
     if (await env.KV.get('key/' + i) === null) throw new Error('absent');
-    times.push(performance.now() - began);
   }
-  return Response.json(times);
+  return Response.json((performance.now() - began) / count);
 } }`;
 
 /** Puts as many new keys as the query says, one after the other. */

@@ -16,6 +16,7 @@ import { row as idleConnections } from './rows/idle-connections.ts';
 import { row as kvCold } from './rows/kv-cold.ts';
 import { row as kvDev } from './rows/kv-dev.ts';
 import { row as kvHot } from './rows/kv-hot.ts';
+import { row as kvMany } from './rows/kv-many.ts';
 import { row as kvPut } from './rows/kv-put.ts';
 import { row as latency } from './rows/latency.ts';
 import { row as memory } from './rows/memory.ts';
@@ -48,6 +49,7 @@ const ROWS: Record<string, Row> = {
   'kv-dev': kvDev,
   'kv-cold': kvCold,
   'kv-put': kvPut,
+  'kv-many': kvMany,
 };
 
 const asked = process.argv.slice(2);

@@ -222,6 +222,13 @@ export const ConfigSchema = z
       .strictObject({ token: z.string().min(16).max(256).optional().describe('Bearer token that reads /metrics.') })
       .prefault({})
       .describe('Without a token /metrics answers on loopback only.'),
+    cache: z
+      .strictObject({
+        disk_bytes: bytes(16 * MiB, 2 ** 50, 4 * 1024 * MiB, 'Responses that Workers put into the Cache API, on disk.'),
+        memory_bytes: bytes(0, 2 ** 40, 64 * MiB, 'Of these the small ones that were used last, in memory too.'),
+      })
+      .prefault({})
+      .describe('The Cache API of this point of presence; what was used longest ago goes first.'),
     traces: z
       .strictObject({
         endpoint: z

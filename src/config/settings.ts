@@ -68,6 +68,7 @@ export function toSettings(config: Config, { secret, ...opened }: Opened): Setti
     ...(config.traces && { traces: { ...config.traces, secret } }),
     ...(config.prices && { prices: config.prices }),
     rollout: config.rollout,
+    cache: { diskBytes: config.cache.disk_bytes, memoryBytes: config.cache.memory_bytes },
     plan: {
       cpuMs: plan.cpu_ms,
       memoryMb: plan.memory_mb,

@@ -27,7 +27,14 @@ describe('the data process', () => {
       hub.subscribe('local.ready', done);
     });
     const ports = { httpPort: 1, httpsPort: 1, apiPort: 1 };
-    const settings = { dataDir: dir, listen: '127.0.0.1', ...ports, listeners: [], egressAllow: [] };
+    const settings = {
+      dataDir: dir,
+      listen: '127.0.0.1',
+      ...ports,
+      listeners: [],
+      egressAllow: [],
+      cache: { diskBytes: 1e9, memoryBytes: 1e6 },
+    };
     const child = fork(fileURLToPath(new URL('process.ts', import.meta.url)), [], {
       env: { ...process.env, SELVEDGE_SETTINGS: JSON.stringify({ ...settings, workersDomain: 'workers.localhost' }) },
     });

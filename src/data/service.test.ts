@@ -11,6 +11,7 @@ import { after, before, describe, it } from 'node:test';
 import { WebSocketServer } from 'ws';
 import type { Attach, EdgeChange, IsolateSet, Publications, TailEvent } from '../model/messages.ts';
 import { workerdPath } from '../pop/isolates/workerd.ts';
+import { type Cache, openCache } from '../products/cache/open.ts';
 import { type Kv, openKv } from '../products/kv/open.ts';
 import type { Bus } from '../state/bus.ts';
 import { createHub } from '../state/local-bus.ts';
@@ -92,6 +93,7 @@ let dir: string;
 let hub: Bus;
 let data: DataService;
 let kv: Kv;
+let cache: Cache;
 let origin: Server;
 let base: string;
 const processes: ChildProcess[] = [];
@@ -183,9 +185,11 @@ describe('the data process, with real isolate processes', () => {
       hub.subscribe(subject, (message, subject) => published.push({ subject, message }));
     }
     kv = await openKv(dir);
+    cache = await openCache(dir, { diskBytes: 1e9, memoryBytes: 1e6 });
     data = await startDataService({
       bus: hub,
       kv,
+      cache,
       settings: {
         listen: '127.0.0.1',
         httpPort: 1,
@@ -208,6 +212,7 @@ describe('the data process, with real isolate processes', () => {
     for (const child of processes) child.kill('SIGKILL');
     await data.close();
     await kv.close();
+    await cache.close();
     await hub.close();
     origin.closeAllConnections();
     origin.close();
@@ -254,8 +259,8 @@ describe('the data process, with real isolate processes', () => {
   it('lets a Worker open a WebSocket', async () => {
     assert.equal(await ask(`/ws?to=${base}/`), 'echo ping');
   });
-  it('lets the Cache API run without a store', async () => {
-    assert.equal(await ask('/cache'), '[null,null,false]');
+  it('keeps what is put into the Cache API', async () => {
+    assert.equal(await ask('/cache'), '[null,{},true]');
   });
   it('serves the ASSETS binding', async () => {
     assert.equal(await ask('/assets'), 'an asset');

@@ -9,6 +9,8 @@ import { LIMITS } from '../model/limits.ts';
 import { log } from '../model/log.ts';
 import type { Attach, Publications, Requests, TailEvent } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
+import type { Cache } from '../products/cache/open.ts';
+import { createCacheService } from '../products/cache/service.ts';
 import { Coherence } from '../products/kv/coherence.ts';
 import type { Kv } from '../products/kv/open.ts';
 import { createKvService } from '../products/kv/service.ts';
@@ -16,7 +18,6 @@ import type { Bus } from '../state/bus.ts';
 import { createAddresses, type Resolve } from './addresses.ts';
 import { Attachments } from './attachments.ts';
 import { type Budget, createBudget } from './budget.ts';
-import { createCache } from './cache.ts';
 import { type Connector, createConnector } from './connector.ts';
 import { chooseDestination } from './destination.ts';
 import { type Directory, openDirectory } from './directory.ts';
@@ -56,6 +57,7 @@ export interface DataOptions {
   assetServer: (attach: Attach) => Server;
   /** Instead of the system's resolver. */
   resolve?: Resolve;
+  cache: Pick<Cache, 'store'>;
   kv: Pick<Kv, 'store' | 'namespaces'>;
   /** Null if Workers are not traced. */
   tracing?: Tracing | null;
@@ -65,7 +67,7 @@ export interface DataOptions {
 
 /** Answers the bus when it resolves. Throws if `egressAllow` (or one of an account) is not a list of address ranges. */
 export async function startDataService(options: DataOptions): Promise<DataService> {
-  const { bus, settings, assetServer, kv } = options;
+  const { bus, settings, assetServer, kv, cache } = options;
   const connectorOf = createConnectors(options);
   let directory: Directory;
   const relays = createRelays(bus, () => directory);
@@ -109,7 +111,15 @@ export async function startDataService(options: DataOptions): Promise<DataServic
         trace: options.tracing?.begin.bind(null, { accountId, script }),
         onRefused,
       }),
-      cache: createCache(),
+      cache: createCacheService({
+        store: cache.store,
+        scope: (host) => {
+          const zone = directory.zoneOf(host);
+          // A zone's entries are for all of its Workers; of other hosts each Worker has its own.
+          return zone?.accountId === accountId ? `zone/${zone.id}` : `worker/${accountId}/${script}`;
+        },
+        take: () => budget.take(),
+      }),
       tail: createTailSink({ script, versionId }, publish),
       assets: attach.assets ? assetServer(attach) : null,
       kv: attach.kv && kvServer(attach, attach.kv, budget),

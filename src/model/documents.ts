@@ -152,6 +152,21 @@ export type Binding = { name: string } & (
   | { type: 'wasm_module' | 'text_blob' | 'data_blob'; part: string }
 );
 
+/** The Durable Objects of one class of a Worker. */
+export interface ObjectNamespace {
+  /** 32 hex digits: the runtime's unique key, and the name of their directory. */
+  id: string;
+  className: string;
+  /** Their storage is SQLite with `storage.sql`. */
+  sqlite: boolean;
+}
+
+export interface WorkerObjects {
+  /** 32 hex digits: name of the directory that holds all of them. */
+  storage: string;
+  namespaces: ObjectNamespace[];
+}
+
 /** Static assets of a version. `manifest` is the hash of a blob: JSON of `AssetManifest`. */
 export interface VersionAssets {
   manifest: string;
@@ -216,6 +231,8 @@ export interface Version {
   limits: VersionLimits;
   placement: Record<string, unknown> | null;
   assets: VersionAssets | null;
+  /** The Durable Objects that the Worker runs; absent if it has none. */
+  objects?: WorkerObjects;
   /** Hash over the modules, shown as `etag`. */
   etag: string;
   /** What the start of the script told: handlers of the default export, named exports, start-up time. */

@@ -11,6 +11,9 @@ export function layout(dataDir: string) {
     kv: at('kv.sqlite'),
     /** Values of KV that are too large for documents. */
     kvBlobs: at('kv'),
+    /** Responses of the Cache API; may be deleted while the machine is down. */
+    cache: at('cache.sqlite'),
+    cacheBlobs: at('cache'),
     /** 32 bytes in hex, mode 0600: seals secrets. */
     secretKey: at('secret.key'),
     tls: at('tls'),

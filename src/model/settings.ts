@@ -96,6 +96,8 @@ export interface Settings {
   trustedProxies: string[];
   tls: TlsSettings;
   requestLog: RequestLogSettings | null;
+  /** The Cache API. */
+  cache: { diskBytes: number; memoryBytes: number };
   /** None without it. */
   traces?: TraceSettings;
   plan: Plan;

@@ -64,7 +64,7 @@ export class SqliteLedger implements Ledger {
   readonly #path: string;
   readonly #watchers = new Set<Watcher>();
   readonly #statements: Record<
-    'get' | 'list' | 'changes' | 'sequence' | 'bump' | 'write' | 'forget' | 'dataVersion',
+    'get' | 'list' | 'listAfter' | 'changes' | 'sequence' | 'bump' | 'write' | 'forget' | 'dataVersion',
     StatementSync
   >;
   #fileWatcher: FSWatcher | null = null;
@@ -86,10 +86,13 @@ export class SqliteLedger implements Ledger {
     const prepare = (sql: string) => this.#db.prepare(sql);
     this.#statements = {
       get: prepare('SELECT key, value, sequence FROM documents WHERE key = ?'),
-      // A prefix is a range of keys: from itself to itself with the last code point raised.
+      // A prefix is a range of keys: from itself to itself with the last code point raised. One lower bound each: of two SQLite takes the
+      // first, and reads all that is before the other one.
       list: prepare(
-        `SELECT key, value, sequence FROM documents WHERE key >= ? AND key < ? AND key > ? AND value IS NOT NULL
-         ORDER BY key LIMIT ?`,
+        'SELECT key, value, sequence FROM documents WHERE key >= ? AND key < ? AND value IS NOT NULL ORDER BY key LIMIT ?',
+      ),
+      listAfter: prepare(
+        'SELECT key, value, sequence FROM documents WHERE key > ? AND key < ? AND value IS NOT NULL ORDER BY key LIMIT ?',
       ),
       changes: prepare('SELECT key, value, sequence FROM documents WHERE sequence > ? ORDER BY sequence LIMIT 1000'),
       sequence: prepare('SELECT sequence FROM counter'),
@@ -108,7 +111,13 @@ export class SqliteLedger implements Ledger {
   }
 
   async list<T>(prefix: string, options: { after?: string; limit?: number } = {}): Promise<Entry<T>[]> {
-    const rows = this.#statements.list.all(prefix, endOfPrefix(prefix), options.after ?? '', options.limit ?? -1);
+    const { after, limit = -1 } = options;
+    // By their UTF-8 bytes, as SQLite compares them.
+    const isWithin = after !== undefined && Buffer.compare(Buffer.from(after), Buffer.from(prefix)) >= 0;
+    const end = endOfPrefix(prefix);
+    const rows = isWithin
+      ? this.#statements.listAfter.all(after, end, limit)
+      : this.#statements.list.all(prefix, end, limit);
     return (rows as unknown as Row[]).map((row) => toEntry<T>(row));
   }
 

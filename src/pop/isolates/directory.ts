@@ -11,17 +11,26 @@
  * its own: a uid for each needs root.
  */
 import { chmodSync, chownSync, lstatSync } from 'node:fs';
-import { chmod, chown, mkdir } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { OBJECTS_DIRECTORY } from '../../products/durable-objects/binding.ts';
 
 /** Name of the part that the process may write to. */
 export const OWN = 'own';
 
-/** Makes it, anew: throws if it is there already. `uid`: of the process, also its gid; null if it has the supervisor's. */
-export async function makeDirectory(directory: string, uid: number | null): Promise<void> {
+/**
+ * Makes it, anew: throws if it is there already. `uid`: of the process, also its gid; null if it has the supervisor's. `objects`: where the
+ * files of its Durable Objects are; made if it is not there.
+ */
+export async function makeDirectory(
+  directory: string,
+  uid: number | null,
+  objects: string | null = null,
+): Promise<void> {
   const own = join(directory, OWN);
   await mkdir(directory, { mode: 0o700 });
   await mkdir(own, { mode: 0o700 });
+  if (objects !== null) await makeObjects(directory, objects, uid);
   if (uid === null) return;
   await chown(own, uid, uid);
   await chown(directory, process.getuid!(), uid);
@@ -43,4 +52,12 @@ export function sealDirectory(directory: string, uid: number | null, files: stri
     if (!found.isSocket() || found.uid !== (uid ?? process.getuid!()))
       throw new Error(`${file} is not a socket of its process`);
   }
+}
+
+async function makeObjects(directory: string, objects: string, uid: number | null): Promise<void> {
+  await mkdir(objects, { recursive: true, mode: 0o700 });
+  // bubblewrap mounts over a directory; the other levels see the whole machine, and follow a link.
+  await mkdir(join(directory, OBJECTS_DIRECTORY), { mode: 0o755 });
+  if (uid === null || (await stat(objects)).uid === uid) return;
+  for (const name of ['', ...(await readdir(objects, { recursive: true }))]) await chown(join(objects, name), uid, uid);
 }
