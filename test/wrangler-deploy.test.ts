@@ -198,20 +198,6 @@ describe('wrangler deploy refuses', () => {
     });
   }
 
-  it('Durable Objects, by name', async () => {
-    const output = await refused(
-      {
-        durable_objects: { bindings: [{ name: 'ROOMS', class_name: 'Room' }] },
-        migrations: [{ tag: 'v1', new_sqlite_classes: ['Room'] }],
-      },
-      {
-        'index.js':
-          'import { DurableObject } from "cloudflare:workers"; export class Room extends DurableObject {} export default { fetch() {} }',
-      },
-    );
-    assert.match(output, /Durable Objects/);
-  });
-
   it('a service binding to a Worker that is not there', async () => {
     assert.match(await refused({ services: [{ binding: 'API', service: 'nowhere' }] }, fine), /nowhere/);
   });

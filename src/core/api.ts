@@ -1,4 +1,5 @@
 /** The whole control API: every endpoint in one list. */
+import { registerObjects } from '../products/durable-objects/api.ts';
 import { registerKv } from '../products/kv/api.ts';
 import type { Usage } from '../state/usage.ts';
 import { type App, createApp } from './app.ts';
@@ -45,6 +46,7 @@ export async function createApi(
   registerServices(app, context);
   registerAssetsUpload(app, context);
   registerKv(app, context);
+  registerObjects(app, context);
   registerSelvedge(app, context);
   registerUsage(app, context, usage);
   const tails = registerTails(app, context);

@@ -13,6 +13,7 @@ import type { Settings } from '../model/settings.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { createHub } from '../state/local-bus.ts';
+import { openObjectFiles } from '../state/object-files.ts';
 import { openSqliteLedger } from '../state/sqlite-ledger.ts';
 import { openVault } from '../state/vault.ts';
 import { createAccount, createToken } from './accounts.ts';
@@ -39,6 +40,7 @@ async function open(): Promise<void> {
     ledger: openSqliteLedger(join(directory, 'ledger.sqlite')),
     blobs: await openFileBlobs(join(directory, 'blobs')),
     kv: await openKv(directory),
+    objectFiles: openObjectFiles(join(directory, 'objects')),
     vault: openVault(join(directory, 'secret.key')),
     bus: createHub(),
     onUpgrade: () => undefined,

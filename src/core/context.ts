@@ -6,6 +6,7 @@ import type { Kv } from '../products/kv/open.ts';
 import type { Blobs } from '../state/blobs.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Ledger } from '../state/ledger.ts';
+import type { ObjectFiles } from '../state/object-files.ts';
 
 /** Seals secrets (AES-256-GCM); made by `openVault` in state/vault.ts. */
 export interface Sealer {
@@ -21,6 +22,7 @@ export interface CoreContext {
   ledger: Ledger;
   blobs: Blobs;
   kv: Kv;
+  objectFiles: ObjectFiles;
   vault: Sealer;
   bus: Bus;
   /** Registers a handler of HTTP upgrades whose path begins with `prefix` ("/client/v4" is not removed). */

@@ -84,6 +84,13 @@ export const ERRORS = {
   10014: { status: 400, meaning: 'The account has a KV namespace of this title already.' },
   10041: { status: 400, meaning: 'A binding names a KV namespace that does not exist on this account.' },
 
+  // Durable Objects
+  10061: { status: 400, meaning: 'A binding names a class that is not configured to implement Durable Objects.' },
+  10066: { status: 404, meaning: 'The Durable Object namespace does not exist on this account.' },
+  10070: { status: 400, meaning: 'The script does not export a class that has Durable Objects.' },
+  10074: { status: 400, meaning: 'A migration does not fit the classes that the Worker has.' },
+  10079: { status: 412, meaning: 'The migration expects another tag than the current one.' },
+
   // Static assets
   10301: { status: 400, meaning: 'The manifest of the assets is not valid; the message says which path and why.' },
   10302: { status: 413, meaning: 'A file of the assets is larger, or there are more files, than is allowed.' },

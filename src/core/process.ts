@@ -5,6 +5,7 @@ import { settingsFromEnv } from '../model/settings.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
+import { openObjectFiles } from '../state/object-files.ts';
 import { openSqliteLedger } from '../state/sqlite-ledger.ts';
 import { openUsage } from '../state/usage.ts';
 import { openVault } from '../state/vault.ts';
@@ -20,7 +21,17 @@ const usage = openUsage(paths.usage);
 const bus = connectBus();
 // First of all: the supervisor may be stopped while this process still starts.
 process.on('disconnect', () => process.exit(1));
-const server = await startCore({ settings, ledger, blobs, kv, vault: openVault(paths.secretKey), bus, usage });
+const objectFiles = openObjectFiles(paths.objects);
+const server = await startCore({
+  settings,
+  ledger,
+  blobs,
+  kv,
+  objectFiles,
+  vault: openVault(paths.secretKey),
+  bus,
+  usage,
+});
 
 let stopping = false;
 process.on('SIGTERM', () => {

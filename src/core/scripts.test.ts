@@ -60,10 +60,10 @@ describe('an upload that is wrong is refused, and nothing of it stays', () => {
     ['too many variables', () => upload({ bindings: variables(129) }), 10055, /128/],
     ['a binding to inherit from nothing', () => upload({ bindings: [{ name: 'I', type: 'inherit' }] }), 10057, /I/],
     [
-      'Durable Object migrations',
+      'a Durable Object class that is not exported',
       () => upload({ migrations: { new_tag: 'v1', steps: [{ new_classes: ['A'] }] } }),
-      10058,
-      /Durable Objects/,
+      10070,
+      /does not export class 'A'/,
     ],
     ['tail consumers', () => upload({ tail_consumers: [{ service: 'x' }] }), 10058, /tail_consumers/],
     ['containers', () => upload({ containers: [{}] }), 10058, /Containers/],

@@ -7,6 +7,7 @@ import type { Kv } from '../products/kv/open.ts';
 import type { Blobs } from '../state/blobs.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Ledger } from '../state/ledger.ts';
+import type { ObjectFiles } from '../state/object-files.ts';
 import type { Usage } from '../state/usage.ts';
 import { createApi } from './api.ts';
 import type { CoreContext, Sealer, UpgradeHandler } from './context.ts';
@@ -16,6 +17,7 @@ export interface CoreParts {
   ledger: Ledger;
   blobs: Blobs;
   kv: Kv;
+  objectFiles: ObjectFiles;
   vault: Sealer;
   bus: Bus;
   usage: Pick<Usage, 'read'>;

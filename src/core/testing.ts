@@ -10,6 +10,7 @@ import { openKv } from '../products/kv/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import type { Ledger } from '../state/ledger.ts';
 import { createHub, type Hub } from '../state/local-bus.ts';
+import { openObjectFiles } from '../state/object-files.ts';
 import { openSqliteLedger } from '../state/sqlite-ledger.ts';
 import { openUsage, type Usage } from '../state/usage.ts';
 import { openVault } from '../state/vault.ts';
@@ -50,12 +51,14 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const ledger = openSqliteLedger(join(directory, 'ledger.sqlite'));
   const blobs = await openFileBlobs(join(directory, 'blobs'));
   const kv = await openKv(directory);
+  const objectFiles = openObjectFiles(join(directory, 'objects'));
   const vault = openVault(join(directory, 'key'));
   const usage = openUsage(join(directory, 'usage.sqlite'));
   const bus = createHub();
   const host = await createIsolateHost({
     runDir: directory,
     cacheDir: join(directory, 'compiled'),
+    objectsDir: join(directory, 'objects'),
     blobs,
     vault,
     zygotes: 1,
@@ -77,7 +80,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const token = async ({ id }: Account) =>
     (await createToken(ledger, { accountId: id, name: 'test', expiresOn: null })).value;
   const tokens = { alice: await token(alice), bob: await token(bob) };
-  let server = await startCore({ settings, ledger, blobs, kv, vault, bus, usage });
+  let server = await startCore({ settings, ledger, blobs, kv, objectFiles, vault, bus, usage });
   const originOf = () => `http://127.0.0.1:${server.port}`;
   return {
     get base() {
@@ -105,7 +108,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
     },
     async restart() {
       await server.close();
-      server = await startCore({ settings, ledger, blobs, kv, vault, bus, usage });
+      server = await startCore({ settings, ledger, blobs, kv, objectFiles, vault, bus, usage });
     },
     async close() {
       await server.close();

@@ -122,6 +122,8 @@ export interface Script {
   logpush: boolean;
   tailConsumers: { service: string }[];
   migrationTag: string | null;
+  /** Its Durable Objects after its last migration; absent if it never had any. */
+  objects?: WorkerObjects;
   /** How many versions were ever made: the number of the latest one. */
   versionCount: number;
   latestVersionId: string | null;
@@ -149,6 +151,8 @@ export type Binding = { name: string } & (
   | { type: 'assets' }
   | { type: 'version_metadata' }
   | { type: 'kv_namespace'; namespaceId: string }
+  /** A class of the Worker itself. */
+  | { type: 'durable_object_namespace'; className: string }
   | { type: 'wasm_module' | 'text_blob' | 'data_blob'; part: string }
 );
 

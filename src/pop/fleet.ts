@@ -6,11 +6,13 @@ import { availableParallelism } from 'node:os';
 import type { Version } from '../model/documents.ts';
 import { log, reason } from '../model/log.ts';
 import type { IsolateSet, IsolateStatus, Publications, Requests, Verdict } from '../model/messages.ts';
+import { hasObjects } from '../products/durable-objects/binding.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Follower } from './follower.ts';
 import { Group } from './group.ts';
 import type { Isolate, IsolateHost } from './isolates/host.ts';
 import { Load } from './load.ts';
+import { Owners } from './owners.ts';
 import { Retirement } from './retirement.ts';
 
 const TICK_MS = 250;
@@ -19,6 +21,9 @@ const SATURATED = 0.85;
 /** Ticks in a row before a process is added, and before one is taken away. */
 const GROW_TICKS = 2;
 const SHRINK_TICKS = 120;
+/** Requests that a process with Durable Objects holds may take this long when another one is to have the objects. */
+const HAND_OVER_MS = 5_000;
+const SUPERSEDED_MS = 30_000;
 /** How long ended processes are remembered, for edges that ask why a request was dropped. */
 const VERDICT_MEMORY_MS = 30_000;
 
@@ -40,6 +45,9 @@ export class Fleet {
   readonly #groups = new Map<string, Group>();
   readonly #retirement = new Retirement();
   readonly #load = new Load();
+  readonly #owners = new Owners((isolate) => this.#release(isolate));
+  /** Versions with Durable Objects that were deployed until just now -> until when requests for them may still come. */
+  readonly #superseded = new Map<string, number>();
   /** Isolate id -> group, for load reports. */
   readonly #byIsolate = new Map<string, Group>();
   readonly #verdicts = new Map<string, { verdict: Verdict; killedAt: number | null; until: number }>();
@@ -63,6 +71,9 @@ export class Fleet {
   /** A process of the version takes requests when this resolves. Throws what the runtime said when it does not start. */
   async ensure(version: Version): Promise<IsolateSet> {
     if (this.#closing) throw new Error('this machine is shutting down');
+    const instead = this.#runsInstead(version);
+    // Requests that were on their way to the version before the deployment are answered by the one after it.
+    if (instead) return { ...(await this.ensure(instead)), versionId: version.id };
     let group = this.#groups.get(version.id);
     if (!group) {
       group = this.#createGroup(version);
@@ -74,8 +85,24 @@ export class Fleet {
 
   /** The version gets no more requests by its deployment; previews start it again when asked for. */
   retire(versionId: string): void {
-    this.#groups.get(versionId)?.close();
+    const group = this.#groups.get(versionId);
+    if (group && hasObjects(group.version)) this.#superseded.set(versionId, Date.now() + SUPERSEDED_MS);
+    group?.close();
     this.#groups.delete(versionId);
+  }
+
+  /**
+   * Durable Objects run in the deployed version only. Returns that version if this one was deployed until now, undefined if nothing stands
+   * in its place. Throws if it never got traffic (a preview).
+   */
+  #runsInstead(version: Version): Version | undefined {
+    if (!hasObjects(version)) return undefined;
+    const { follower } = this.#options;
+    const deployed = follower.deployedVersions(follower.script(version.accountId, version.script));
+    if (deployed.includes(version)) return undefined;
+    const wasDeployed = this.#groups.has(version.id) || (this.#superseded.get(version.id) ?? 0) > Date.now();
+    if (deployed[0] && wasDeployed) return deployed[0];
+    throw new Error('a version with Durable Objects runs only while it is deployed: there is no preview of it');
   }
 
   /** Runs one cron event on the version. */
@@ -137,7 +164,10 @@ export class Fleet {
   }
 
   #createGroup(version: Version): Group {
-    const group = new Group(version, this.#options.host, {
+    const { host } = this.#options;
+    const group = new Group(version, {
+      start: (spec) =>
+        hasObjects(version) ? this.#owners.take(version.objects!.storage, () => host.start(spec)) : host.start(spec),
       changed: (set) => {
         for (const isolate of group.live) this.#watch(isolate, group);
         this.#options.bus.publish('local.isolates', set);
@@ -147,6 +177,12 @@ export class Fleet {
     });
     group.tailed = this.#isTailed(`${version.accountId}/${version.script}`);
     return group;
+  }
+
+  /** Takes requests away from a process with Durable Objects and ends it. */
+  #release(isolate: Isolate): Promise<void> {
+    this.#byIsolate.get(isolate.ref.id)?.leave(isolate);
+    return this.#retirement.hurry(isolate, this.#options.holders(), HAND_OVER_MS);
   }
 
   /** Remembers a new process until some time after its end. */
@@ -188,6 +224,7 @@ export class Fleet {
       this.#tails.delete(name);
       this.#applyTails(name).catch((error: unknown) => log('warn', 'tail not ended', { name, error: reason(error) }));
     }
+    for (const [id, until] of this.#superseded) if (until < now) this.#superseded.delete(id);
     for (const group of this.#groups.values()) this.#scale(group);
     this.#evict();
   }
@@ -210,7 +247,8 @@ export class Fleet {
       coldest = Math.max(coldest, pressure.cold);
     }
     const count = group.live.length;
-    if (count > 0 && saturated === count && count < this.#maxInstances && !group.isStarting) {
+    const most = hasObjects(group.version) ? 1 : this.#maxInstances;
+    if (count > 0 && saturated === count && count < most && !group.isStarting) {
       group.grow().catch((error: unknown) => log('warn', 'no further process', { error: reason(error) }));
     } else if (count > 1 && coldest >= SHRINK_TICKS) {
       const isolate = group.live.findLast((each) => (this.#pressure.get(each.ref.id)?.cold ?? 0) >= SHRINK_TICKS);
@@ -239,6 +277,8 @@ export class Fleet {
     let oldest: Group | undefined;
     for (const group of this.#groups.values()) {
       if (group.live.length === 0 || group.isStarting) continue;
+      // Alarms ring in a process that runs.
+      if (hasObjects(group.version)) continue;
       if (group.live.some(({ ref }) => this.#load.open(ref.id) > 0)) continue;
       if (!oldest || group.lastUsedMs < oldest.lastUsedMs) oldest = group;
     }

@@ -5,7 +5,7 @@ import { it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Version } from '../model/documents.ts';
 import { Group } from './group.ts';
-import type { Isolate, IsolateHost, IsolateSpec } from './isolates/host.ts';
+import type { Isolate, IsolateSpec } from './isolates/host.ts';
 
 interface Start {
   spec: IsolateSpec;
@@ -18,25 +18,21 @@ function setUp() {
   const retired: Isolate[] = [];
   const sets: string[][] = [];
   let died = 0;
-  const host = {
-    start: (spec: IsolateSpec) =>
-      new Promise<Isolate>((resolve, reject) => {
-        const id = `i${starts.length}`;
-        starts.push({
-          spec,
-          ready: () => {
-            const isolate = Object.assign(new EventEmitter(), {
-              ref: { id },
-              tailed: spec.tailed,
-            }) as unknown as Isolate;
-            resolve(isolate);
-            return isolate;
-          },
-          fail: () => reject(new Error('no memory')),
-        });
-      }),
-  } as unknown as IsolateHost;
-  const group = new Group({ id: 'v', entrypoints: [] } as unknown as Version, host, {
+  const start = (spec: IsolateSpec) =>
+    new Promise<Isolate>((resolve, reject) => {
+      const id = `i${starts.length}`;
+      starts.push({
+        spec,
+        ready: () => {
+          const isolate = Object.assign(new EventEmitter(), { ref: { id }, tailed: spec.tailed }) as unknown as Isolate;
+          resolve(isolate);
+          return isolate;
+        },
+        fail: () => reject(new Error('no memory')),
+      });
+    });
+  const group = new Group({ id: 'v', entrypoints: [] } as unknown as Version, {
+    start,
     changed: (set) => sets.push(set.isolates.map(({ id }) => id)),
     retire: (isolate) => retired.push(isolate),
     died: () => died++,

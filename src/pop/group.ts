@@ -4,7 +4,7 @@
  */
 import type { Version } from '../model/documents.ts';
 import type { IsolateSet } from '../model/messages.ts';
-import type { Isolate, IsolateHost } from './isolates/host.ts';
+import type { Isolate, IsolateSpec } from './isolates/host.ts';
 
 /** After this many deaths within the window a version pauses before it is started again. */
 const CRASH_WINDOW_MS = 10_000;
@@ -12,6 +12,8 @@ const CRASHES_WITHOUT_PAUSE = 10;
 const CRASH_PAUSE_MS = 1_000;
 
 export interface GroupEvents {
+  /** Starts a process. Throws what the runtime said. */
+  start(spec: IsolateSpec): Promise<Isolate>;
   /** The processes that take requests changed: tell the edges. */
   changed(set: IsolateSet): void;
   /** A process takes no more requests and can go when its last one is done. */
@@ -25,15 +27,13 @@ export class Group {
   readonly live: Isolate[] = [];
   lastUsedMs = Date.now();
   tailed = false;
-  readonly #host: IsolateHost;
   readonly #events: GroupEvents;
   #starting: Promise<void> | null = null;
   #crashes: number[] = [];
   #closed = false;
 
-  constructor(version: Version, host: IsolateHost, events: GroupEvents) {
+  constructor(version: Version, events: GroupEvents) {
     this.version = version;
-    this.#host = host;
     this.#events = events;
   }
 
@@ -70,6 +70,11 @@ export class Group {
     this.#events.retire(isolate);
   }
 
+  /** The process takes no more requests, and somebody else sees to its end. */
+  leave(isolate: Isolate): void {
+    if (this.#remove(isolate)) this.#events.changed(this.set());
+  }
+
   /** For good: also a process that is just starting goes. */
   close(): void {
     this.#closed = true;
@@ -90,8 +95,12 @@ export class Group {
     this.tailed = tailed;
     if (this.live.length === 0 && !this.#starting) return;
     await this.#starting?.catch(() => undefined);
+    // Whoever needs a process meanwhile waits for this one.
+    this.#starting = this.#startOne().finally(() => {
+      this.#starting = null;
+    });
     try {
-      await this.#startOne();
+      await this.#starting;
     } catch (error) {
       // As it was: the next call tries again.
       if (this.tailed === tailed) this.tailed = !tailed;
@@ -116,7 +125,7 @@ export class Group {
 
   async #startOne(): Promise<void> {
     const entrypoints = this.version.entrypoints.filter(({ kind }) => kind === 'worker' || kind === 'object');
-    const isolate = await this.#host.start({
+    const isolate = await this.#events.start({
       version: this.version,
       tailed: this.tailed,
       entrypoints: entrypoints.map(({ name }) => name),

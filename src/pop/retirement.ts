@@ -2,6 +2,7 @@
  * Processes that left their group: they finish what they hold, then stop. A process stops when every process that sends it
  * requests has released it and the time that `waitUntil` may use is over.
  */
+import { once } from 'node:events';
 import { log, reason } from '../model/log.ts';
 import type { Isolate } from './isolates/host.ts';
 
@@ -10,12 +11,16 @@ const WAIT_UNTIL_MS = 30_000;
 /** Requests that are still open after this long (streams, WebSockets) are cut. */
 const MAX_DRAIN_MS = 600_000;
 const STOP_GRACE_MS = 2_000;
+/** The runtime does not end by itself while WebSockets are open. */
+const URGENT_STOP_MS = 300;
 
 interface Leaving {
   isolate: Isolate;
   /** Names of the processes that may still hold requests of it. */
   holders: Set<string>;
   timer: NodeJS.Timeout;
+  /** Another process waits for its end. */
+  isUrgent: boolean;
   since: number;
 }
 
@@ -27,6 +32,7 @@ export class Retirement {
     const entry: Leaving = {
       isolate,
       holders: new Set(holders),
+      isUrgent: false,
       since: Date.now(),
       timer: setTimeout(() => this.#stop(entry), MAX_DRAIN_MS).unref(),
     };
@@ -36,6 +42,22 @@ export class Retirement {
       this.#leaving.delete(isolate.ref.id);
     });
     this.#lingerIfFree(entry);
+  }
+
+  /**
+   * A process that has to make place: it gets `maxMs` for the requests that it holds, none for waitUntil. Resolves when it has ended.
+   */
+  async hurry(isolate: Isolate, holders: Iterable<string>, maxMs: number): Promise<void> {
+    const { id } = isolate.ref;
+    if (!this.#leaving.has(id)) this.add(isolate, holders);
+    const gone = isolate.ended ? Promise.resolve() : once(isolate, 'exit');
+    const entry = this.#leaving.get(id);
+    if (entry) {
+      entry.isUrgent = true;
+      clearTimeout(entry.timer);
+      entry.timer = setTimeout(() => this.#stop(entry), entry.holders.size > 0 ? maxMs : 0).unref();
+    }
+    await gone;
   }
 
   released(isolateId: string, holder: string): void {
@@ -65,14 +87,14 @@ export class Retirement {
   #lingerIfFree(entry: Leaving): void {
     if (entry.holders.size > 0) return;
     clearTimeout(entry.timer);
-    entry.timer = setTimeout(() => this.#stop(entry), WAIT_UNTIL_MS).unref();
+    entry.timer = setTimeout(() => this.#stop(entry), entry.isUrgent ? 0 : WAIT_UNTIL_MS).unref();
   }
 
   #stop(entry: Leaving): void {
     clearTimeout(entry.timer);
     this.#leaving.delete(entry.isolate.ref.id);
     entry.isolate
-      .stop(STOP_GRACE_MS)
+      .stop(entry.isUrgent ? URGENT_STOP_MS : STOP_GRACE_MS)
       .catch((error: unknown) => log('warn', 'stopping a process failed', { error: reason(error) }));
   }
 }

@@ -68,6 +68,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
   const host = await createIsolateHost({
     runDir: settings.runDir,
     cacheDir: paths.compiled,
+    objectsDir: paths.objects,
     blobs,
     vault,
     zygotes: settings.zygotes,

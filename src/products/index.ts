@@ -13,6 +13,7 @@ export const BINDING_TYPES = [
   'text_blob',
   'data_blob',
   'kv_namespace',
+  'durable_object_namespace',
   'inherit',
 ] as const;
 
@@ -20,7 +21,6 @@ export const BINDING_TYPES = [
 export const ABSENT_PRODUCTS: Record<string, string> = {
   r2_bucket: 'R2',
   d1: 'D1',
-  durable_object_namespace: 'Durable Objects',
   queue: 'Queues',
   workflow: 'Workflows',
   hyperdrive: 'Hyperdrive',

@@ -66,12 +66,14 @@ export function registerScripts(app: App, context: CoreContext): void {
       return serialized(lockOf(account.id, name), async () => {
         const before = await findScript(context, account.id, name);
         if (!before) await clearLeftovers(context, account.id, name);
-        const { version: made, metadata } = await createVersion(context, account, name, before, request);
+        const { version: made, metadata, objects } = await createVersion(context, account, name, before, request);
         const { script, version } = await addVersion(context, made, (current) => ({
           ...current,
           tags: metadata.tags ?? current.tags,
           observability: metadata.observability === undefined ? current.observability : metadata.observability,
           logpush: metadata.logpush ?? current.logpush,
+          migrationTag: objects.migrationTag,
+          ...(objects.objects && { objects: objects.objects }),
         }));
         const { revision } = await deploy(
           context,
@@ -81,6 +83,7 @@ export function registerScripts(app: App, context: CoreContext): void {
           version.annotations,
         );
         await untilLive(context, revision);
+        for (const id of objects.deleted) await context.objectFiles.remove(script.objects!.storage, id);
         return {
           ...scriptShape(script, version),
           // wrangler prints this one as the "Current Version ID".
@@ -123,6 +126,7 @@ export function registerScripts(app: App, context: CoreContext): void {
             );
           }
           await untilLive(context, await deleteScript(context, script));
+          if (script.objects) await context.objectFiles.remove(script.objects.storage, null);
           return { id: name };
         });
       },

@@ -132,7 +132,6 @@ export function registerServices(app: App, context: CoreContext): void {
   // Products that are not here yet have nothing to list; to create one is refused by its name.
   const empty = [
     [`${account}/workers/tails/by-consumer/{script_name}`, 'Workers that send their traces to this one: none'],
-    [`${account}/workers/durable_objects/namespaces`, 'Durable Object namespaces: none, the product is not here yet'],
   ] as const;
   for (const [path, summary] of empty) {
     define(app, context, { method: 'get', path, summary, query: Paging.loose() }, ({ query }) =>

@@ -1,6 +1,7 @@
 /** Versions and deployments of a Worker. */
 import { z } from '@hono/zod-openapi';
 import type { Script } from '../../model/documents.ts';
+import { checkDeployable } from '../../products/durable-objects/upload.ts';
 import { type App, define, pageOf, reply } from '../app.ts';
 import type { CoreContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
@@ -40,7 +41,13 @@ export function registerVersions(app: App, context: CoreContext): void {
       const request = await bufferedUpload(c.req.raw);
       return serialized(lockOf(account.id, name), async () => {
         const before = await requireScript(context, account, name);
-        const { version: made } = await createVersion(context, account, name, before, request);
+        const { version: made, metadata } = await createVersion(context, account, name, before, request);
+        if (metadata.migrations) {
+          throw new ApiError(
+            10211,
+            'Migrations of Durable Objects cannot be part of a version that is not deployed: use wrangler deploy.',
+          );
+        }
         const { script, version, revision } = await addVersion(context, made);
         // A preview URL may be asked at once.
         await untilLive(context, revision);
@@ -173,9 +180,8 @@ async function checkShares(context: CoreContext, script: Script, given: { versio
   if (new Set(given.map(({ version_id }) => version_id)).size < given.length) {
     throw new ApiError(10211, 'A deployment names each version once.');
   }
-  const shares = [];
-  for (const { version_id, percentage } of given) {
-    shares.push({ versionId: (await requireVersion(context, script, version_id)).id, percentage });
-  }
-  return shares;
+  const versions = [];
+  for (const { version_id } of given) versions.push(await requireVersion(context, script, version_id));
+  checkDeployable(script, versions);
+  return versions.map(({ id }, index) => ({ versionId: id, percentage: given[index]!.percentage }));
 }

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { Account, Deployment, Rollout, Script } from '../../model/documents.ts';
 import { keys } from '../../model/keys.ts';
 import { log, reason } from '../../model/log.ts';
+import { checkDeployable } from '../../products/durable-objects/upload.ts';
 import type { CoreContext } from '../context.ts';
 import { lockOf } from '../endpoints/scripts.ts';
 import { ApiError } from '../errors.ts';
@@ -126,8 +127,9 @@ export async function startRollouts(context: CoreContext): Promise<Rollouts> {
           throw new ApiError(10321, `A rollout of ${name} is running: stop it first.`);
         }
         checkSteps(steps);
-        await requireVersion(context, script, versionId);
+        const version = await requireVersion(context, script, versionId);
         const { deployment, oldVersionId } = startingPoint(script, versionId);
+        checkDeployable(script, [version, await requireVersion(context, script, oldVersionId)]);
         const now = new Date().toISOString();
         const rollout: Rollout = {
           id: randomUUID(),

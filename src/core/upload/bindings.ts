@@ -63,6 +63,9 @@ export function shownBinding(binding: Binding): Record<string, unknown> {
   if (binding.type === 'kv_namespace') {
     return { name: binding.name, type: binding.type, namespace_id: binding.namespaceId };
   }
+  if (binding.type === 'durable_object_namespace') {
+    return { name: binding.name, type: binding.type, class_name: binding.className };
+  }
   return { ...binding };
 }
 
@@ -111,6 +114,8 @@ async function resolve(
       return service(context, account, scriptName, raw);
     case 'kv_namespace':
       return kvNamespace(context, account, raw);
+    case 'durable_object_namespace':
+      return objectNamespace(scriptName, raw);
     case 'wasm_module':
     case 'text_blob':
     case 'data_blob':
@@ -119,6 +124,17 @@ async function resolve(
     default:
       return { name, type: type as 'assets' | 'version_metadata' };
   }
+}
+
+function objectNamespace(scriptName: string, { name, class_name: className, script_name: script }: Raw): Binding {
+  if (typeof className !== 'string') throw new ApiError(10006, `The binding ${name} has no "class_name".`);
+  if (script !== undefined && script !== null && script !== scriptName) {
+    throw new ApiError(
+      10058,
+      `The binding ${name} is to Durable Objects of another Worker (${String(script).slice(0, 64)}): this Selvedge cannot do that yet.`,
+    );
+  }
+  return { name, type: 'durable_object_namespace', className };
 }
 
 async function kvNamespace({ kv }: CoreContext, account: Account, { name, namespace_id: id }: Raw): Promise<Binding> {

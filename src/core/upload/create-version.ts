@@ -3,6 +3,12 @@ import { createHash, randomUUID } from 'node:crypto';
 import type { Account, Script, Version, VersionAssets, VersionLimits } from '../../model/documents.ts';
 import { LIMITS } from '../../model/limits.ts';
 import type { InspectResult } from '../../model/messages.ts';
+import {
+  checkExports,
+  checkObjectBindings,
+  type ObjectChange,
+  objectsOf,
+} from '../../products/durable-objects/upload.ts';
 import { NoResponder, RequestTimeout } from '../../state/bus.ts';
 import { assetConfig, resolveAssetsJwt } from '../assets-upload.ts';
 import type { CoreContext } from '../context.ts';
@@ -20,6 +26,7 @@ const DEFAULT_COMPATIBILITY_DATE = '2021-11-02';
 export interface Upload {
   version: Version;
   metadata: Metadata;
+  objects: ObjectChange;
 }
 
 /** Reads and checks the upload of a Worker. `script` is null for a new one. Throws ApiError with what is wrong. */
@@ -35,6 +42,7 @@ export async function createVersion(
   refuseAbsent(metadata, form.modules);
   const before = script ? await latestVersion(context, script) : null;
   const { format, mainModule } = mainOf(metadata, form.modules);
+  const objects = objectsOf(script, metadata.migrations);
   const version: Version = {
     id: randomUUID(),
     accountId: account.id,
@@ -53,6 +61,7 @@ export async function createVersion(
     limits: limitsOf(context, metadata),
     placement: metadata.placement ?? null,
     assets: await assetsOf(context, account, name, metadata, before),
+    ...(objects.objects && { objects: objects.objects }),
     etag: etagOf(form.modules),
     handlers: [],
     entrypoints: [],
@@ -70,8 +79,10 @@ export async function createVersion(
     const { hash, sizeBytes } = await context.blobs.put(bytes);
     version.modules.push({ name: moduleName, type, hash, sizeBytes });
   }
+  checkObjectBindings(version);
   await inspectVersion(context, version);
-  return { version, metadata };
+  checkExports(version);
+  return { version, metadata, objects };
 }
 
 /** Starts the script once and takes over what it tells of itself. Throws ApiError 10021 with the runtime's message. */
@@ -104,8 +115,6 @@ export async function inspectVersion(context: CoreContext, version: Version): Pr
 function refuseAbsent(metadata: Metadata, modules: UploadedModule[]): void {
   const absent = (what: string) =>
     new ApiError(10058, `This Selvedge has no ${what} yet. Remove them from the configuration to deploy.`);
-  if (metadata.migrations && Object.keys(metadata.migrations as object).length > 0)
-    throw absent('Durable Objects (migrations)');
   if (metadata.exports && Object.keys(metadata.exports as object).length > 0) throw absent('Durable Objects (exports)');
   if (metadata.containers && metadata.containers.length > 0) throw absent('Containers');
   if (metadata.tail_consumers?.length || metadata.streaming_tail_consumers?.length)

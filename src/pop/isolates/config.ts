@@ -10,6 +10,12 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Binding, ModuleRef, ModuleType, Version } from '../../model/documents.ts';
 import type { Attach } from '../../model/messages.ts';
+import {
+  hasObjects,
+  OBJECTS_SERVICE,
+  objectBindingText,
+  objectOptions,
+} from '../../products/durable-objects/binding.ts';
 import { KV_STORE_SERVICE, kvBindingText, kvNamespaces, kvParts } from '../../products/kv/binding.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
@@ -134,6 +140,7 @@ async function configText(version: Version, variant: Variant, vault: Vault): Pro
       tails: variant.tailed ? list([literal('tail')]) : undefined,
     }),
   ];
+  if (hasObjects(version) && !variant.strict) services.push(OBJECTS_SERVICE);
   const bindsKv = kvNamespaces(version).length > 0;
   // The system Worker of KV needs experimental features.
   const kv = bindsKv && !variant.strict ? await kvConfig() : null;
@@ -233,6 +240,7 @@ function userOptions(version: Version, variant: Variant, vault: Vault): Record<s
     compatibilityFlags: list([...version.compatibilityFlags, ...flags].map(literal)),
     globalOutbound: literal('internet'),
     cacheApiOutbound: literal('cache'),
+    ...objectOptions(version, variant.strict),
     bindings: list(bindings(version, variant, vault)),
   };
 }
@@ -349,6 +357,8 @@ function bindings(version: Version, variant: Variant, vault: Vault): string[] {
         return struct({ name, text: literal(vault.unseal(binding.sealed)) });
       case 'json':
         return struct({ name, json: literal(JSON.stringify(binding.json)) });
+      case 'durable_object_namespace':
+        return objectBindingText(binding.name, binding.className);
       case 'kv_namespace':
         return kvBindingText(binding, variant.strict);
       case 'version_metadata':

@@ -20,7 +20,7 @@ export const OWN = 'own';
 
 /**
  * Makes it, anew: throws if it is there already. `uid`: of the process, also its gid; null if it has the supervisor's. `objects`: where the
- * files of its Durable Objects are; made if it is not there.
+ * files of its Durable Objects are, made if it is not there; the sandbox mounts it over an empty directory of the process's.
  */
 export async function makeDirectory(
   directory: string,
@@ -56,8 +56,9 @@ export function sealDirectory(directory: string, uid: number | null, files: stri
 
 async function makeObjects(directory: string, objects: string, uid: number | null): Promise<void> {
   await mkdir(objects, { recursive: true, mode: 0o700 });
-  // bubblewrap mounts over a directory; the other levels see the whole machine, and follow a link.
   await mkdir(join(directory, OBJECTS_DIRECTORY), { mode: 0o755 });
   if (uid === null || (await stat(objects)).uid === uid) return;
-  for (const name of ['', ...(await readdir(objects, { recursive: true }))]) await chown(join(objects, name), uid, uid);
+  // The uid of a Worker with objects stays the same; this is for what another machine or another sandbox left.
+  for (const name of await readdir(objects, { recursive: true })) await chown(join(objects, name), uid, uid);
+  await chown(objects, uid, uid);
 }

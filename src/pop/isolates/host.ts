@@ -39,6 +39,8 @@ export interface HostOptions {
   runDir: string;
   /** For compiled configurations, sealed; a cache. */
   cacheDir: string;
+  /** Files of Durable Objects, a directory for each Worker that has them. */
+  objectsDir: string;
   blobs: Blobs;
   vault: Vault;
   zygotes: number;
@@ -99,7 +101,9 @@ export class IsolateHost {
     const { traced } = this.#options;
     const variant: Variant = { tailed, traced, entrypoints: spec.entrypoints, inspect: false, strict: false };
     const config = await this.#configs.get(version, variant);
-    const zygote = await this.#zygotes.take();
+    const zygote = version.objects
+      ? await this.#zygotes.withObjects(this.#options.objectsDir, version.objects.storage)
+      : await this.#zygotes.take();
     try {
       const namespaces = kvNamespaces(version);
       const attach: Attach = {

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { Settings } from '../../model/settings.ts';
+import { OBJECTS_DIRECTORY } from '../../products/durable-objects/binding.ts';
 import { makeDirectory, OWN } from './directory.ts';
 import { workerdPath } from './workerd.ts';
 
@@ -26,6 +27,8 @@ const MAX_FILES = 16_384;
 const FIRST_UID = 1_600_000_000;
 const UIDS = 65_536;
 const TRY_TIMEOUT_MS = 5_000;
+/** Arguments: what to mount, where, and the command. The mount is seen in the process's own name space only. */
+const MOUNT_AND_RUN = 'mount --bind "$1" "$2" && shift 2 && exec "$@"';
 
 export interface Sandbox {
   level: SandboxLevel;
@@ -45,6 +48,14 @@ export interface SandboxCommand {
 /** The uid of the n-th process, null if the supervisor cannot give one. */
 export function uidOf(index: number): number | null {
   return process.getuid?.() === 0 ? FIRST_UID + (index % UIDS) : null;
+}
+
+/**
+ * The uid of a process that has Durable Objects, the same at each start, because their files belong to it; null if the supervisor cannot give
+ * one. Two Workers may have the same: neither sees the other's files.
+ */
+export function uidOfObjects(storage: string): number | null {
+  return process.getuid?.() === 0 ? FIRST_UID + UIDS + (Number.parseInt(storage.slice(0, 8), 16) % UIDS) : null;
 }
 
 /** Tries the levels for real, strongest first, and returns the first that works; `wanted` allows that one only. Throws if none does. */
@@ -68,12 +79,16 @@ export async function detectSandbox(wanted: Settings['sandbox'] = 'auto'): Promi
   throw new Error(`no sandbox works here: ${details.join('; ')}`);
 }
 
-/** The command that runs workerd with `args` in `directory` (made by `makeDirectory`), its working directory. */
+/**
+ * The command that runs workerd with `args` in `directory` (made by `makeDirectory`), its working directory. `objects`: host directory of its
+ * Durable Objects, which it sees as `do` there. Throws where the level cannot give it that.
+ */
 export function sandboxCommand(
   level: SandboxLevel,
   directory: string,
   uid: number | null,
   args: string[],
+  objects: string | null = null,
 ): SandboxCommand {
   const workerd = workerdPath();
   const drop = [
@@ -106,6 +121,7 @@ export function sandboxCommand(
         ...['--ro-bind', workerd, '/workerd'],
         ...(uid === null ? [] : ['--ro-bind', '/usr/bin/setpriv', '/setpriv']),
         ...['--ro-bind', directory, '/s', '--bind', join(directory, OWN), `/s/${OWN}`],
+        ...(objects === null ? [] : ['--bind', objects, `/s/${OBJECTS_DIRECTORY}`]),
         ...['--chdir', '/s', '--remount-ro', '/', '--'],
         ...inside,
         ...args,
@@ -119,7 +135,12 @@ export function sandboxCommand(
     const spaces = ['--net', '--mount', '--ipc', '--uts', '--pid', '--fork', '--kill-child=SIGKILL', '--mount-proc'];
     // unshare dies with the supervisor and takes its child along; the child's own signal is set anew after its uid has changed.
     const unshare = ['setpriv', '--pdeathsig=KILL', 'unshare', ...user, ...spaces];
-    return { command: 'prlimit', args: [...limits, ...unshare, ...run], infoFd: null };
+    const mount =
+      objects === null ? [] : ['sh', '-c', MOUNT_AND_RUN, 'sh', objects, join(directory, OBJECTS_DIRECTORY)];
+    return { command: 'prlimit', args: [...limits, ...unshare, ...mount, ...run], infoFd: null };
+  }
+  if (objects !== null) {
+    throw new Error('Durable Objects need the sandbox bubblewrap or namespaces (selvedge doctor says how to get one)');
   }
   return { command: 'prlimit', args: [...limits, ...run], infoFd: null };
 }

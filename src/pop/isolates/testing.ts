@@ -41,6 +41,7 @@ export async function openBench(
   const host = await createIsolateHost({
     runDir: directory,
     cacheDir,
+    objectsDir: join(directory, 'objects'),
     blobs,
     vault,
     zygotes: options.zygotes ?? 1,

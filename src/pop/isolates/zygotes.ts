@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { log, reason } from '../../model/log.ts';
 import { makeDirectory } from './directory.ts';
-import { type Sandbox, sandboxCommand, uidOf } from './sandbox.ts';
+import { type Sandbox, sandboxCommand, uidOf, uidOfObjects } from './sandbox.ts';
 
 const SERVE = ['serve', '--experimental', '--binary', '--control-fd=3', '-'];
 /** A taken zygote is replaced when its own start is over, not beside it. */
@@ -69,6 +69,11 @@ export class Zygotes {
     return this.#start(SERVE.filter((arg) => arg !== '--experimental'));
   }
 
+  /** A process of its own for a Worker with Durable Objects, whose files are in `directory`. */
+  withObjects(directory: string, storage: string): Promise<Zygote> {
+    return this.#start(SERVE, { directory: join(directory, storage), uid: uidOfObjects(storage) });
+  }
+
   refill(): void {
     while (!this.#closed && this.#ready.length + this.#starting < this.#wanted) {
       this.#starting++;
@@ -107,13 +112,14 @@ export class Zygotes {
     setTimeout(() => this.refill(), RETRY_MS).unref();
   }
 
-  async #start(serve: string[]): Promise<Zygote> {
+  async #start(serve: string[], objects?: { directory: string; uid: number | null }): Promise<Zygote> {
     const index = this.#count++;
     const id = `i${index}`;
-    const uid = uidOf(index);
+    const uid = objects ? objects.uid : uidOf(index);
     const directory = join(this.#runDir, 'i', id);
-    await makeDirectory(directory, uid);
-    const { command, args, infoFd } = sandboxCommand(this.#sandbox.level, directory, uid, serve);
+    await makeDirectory(directory, uid, objects?.directory);
+    const { level } = this.#sandbox;
+    const { command, args, infoFd } = sandboxCommand(level, directory, uid, serve, objects?.directory);
     const child = spawn(command, args, {
       // Signals of the terminal are for the supervisor.
       detached: true,
