@@ -1,6 +1,6 @@
 /** What the rows of the benchmark share: load, medians, workerd alone, a Worker put up by the API. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type Agent, request } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -55,10 +55,23 @@ export async function interleaved(
   return { a: median(as), b: median(bs), ratio: median(ratios) };
 }
 
-/** workerd itself on a TCP port with one Worker. */
-export async function workerdAlone(source: string): Promise<{ port: number; stop(): void }> {
+/** The same with a class of Durable Objects, on disk. */
+export function workerdWithObject(source: string, binding: string, className: string) {
+  return workerdAlone(source, {
+    service: '(name = "disk", disk = (path = "objects", writable = true)),',
+    worker: `, durableObjectNamespaces = [(className = "${className}", uniqueKey = "bench", enableSql = true)],
+      durableObjectStorage = (localDisk = "disk"), bindings = [(name = "${binding}", durableObjectNamespace = "${className}")]`,
+  });
+}
+
+/** workerd itself on a TCP port with one Worker. `more`: text of its configuration. */
+export async function workerdAlone(
+  source: string,
+  more = { service: '', worker: '' },
+): Promise<{ port: number; stop(): void }> {
   const directory = mkdtempSync(join(tmpdir(), 'selvedge-bench-'));
   const port = await freePort();
+  mkdirSync(join(directory, 'objects'));
   writeFileSync(join(directory, 'w.js'), source);
   writeFileSync(
     join(directory, 'c.capnp'),
@@ -66,12 +79,13 @@ export async function workerdAlone(source: string): Promise<{ port: number; stop
 const config :Workerd.Config = (
   services = [
     (name = "internet", external = (address = "unix:none.sock", http = ())),
-    (name = "w", worker = (modules = [(name = "w.js", esModule = embed "w.js")], compatibilityDate = "2026-11-01"))
+    ${more.service}
+    (name = "w", worker = (modules = [(name = "w.js", esModule = embed "w.js")], compatibilityDate = "2026-11-01"${more.worker}))
   ],
   sockets = [(name = "h", address = "127.0.0.1:${port}", http = (), service = "w")]
 );`,
   );
-  const child = spawn(workerdPath(), ['serve', 'c.capnp'], { cwd: directory, stdio: 'ignore' });
+  const child = spawn(workerdPath(), ['serve', '--experimental', 'c.capnp'], { cwd: directory, stdio: 'ignore' });
   await answering(port);
   return {
     port,

@@ -7,6 +7,7 @@ import { workerdPath } from '../src/pop/isolates/workerd.ts';
 import type { Row } from './lib.ts';
 import { need } from './programs.ts';
 import { row as bodies } from './rows/bodies.ts';
+import { row as cacheHit } from './rows/cache-hit.ts';
 import { row as coldStart } from './rows/cold-start.ts';
 import { row as deploy } from './rows/deploy.ts';
 import { row as flood } from './rows/flood.ts';
@@ -21,6 +22,8 @@ import { row as kvPut } from './rows/kv-put.ts';
 import { row as latency } from './rows/latency.ts';
 import { row as memory } from './rows/memory.ts';
 import { row as neighbour } from './rows/neighbour.ts';
+import { row as objectBroadcast } from './rows/object-broadcast.ts';
+import { row as objectIncrement } from './rows/object-increment.ts';
 import { row as passthrough } from './rows/passthrough.ts';
 import { row as replacement } from './rows/replacement.ts';
 import { row as route } from './rows/route.ts';
@@ -50,6 +53,9 @@ const ROWS: Record<string, Row> = {
   'kv-cold': kvCold,
   'kv-put': kvPut,
   'kv-many': kvMany,
+  'object-increment': objectIncrement,
+  'object-broadcast': objectBroadcast,
+  'cache-hit': cacheHit,
 };
 
 const asked = process.argv.slice(2);
