@@ -173,7 +173,72 @@ for (const level of ['bubblewrap', 'namespaces', 'plain'] as const) {
       assert.ok(runDir.startsWith(dirname(bench.runDir)));
       execFileSync('rm', ['-r', runDir]);
     });
+
+    it('none outlives a supervisor that is killed while it starts them', async () => {
+      const script = `
+        import { openBench } from ${JSON.stringify(new URL('./testing.ts', import.meta.url).href)};
+        const bench = await openBench({ zygotes: 0, sandbox: '${level}' });
+        const version = await bench.version({ 'a.js': 'export default { fetch() {} }' });
+        const start = () => bench.host.start({ version, tailed: false, entrypoints: [] });
+        await (await start()).stop(1000);
+        console.log(bench.runDir);
+        setTimeout(() => process.kill(process.pid, 'SIGKILL'), Number(process.argv[1]));
+        await Promise.all([start(), start()]);`;
+      const killed = async (afterMs: number) => {
+        const supervisor = spawn(process.execPath, ['--input-type=module', '-e', script, String(afterMs)], {
+          stdio: ['ignore', 'pipe', 'inherit'],
+        });
+        const [runDir] = (await once(createInterface(supervisor.stdout), 'line')) as [string];
+        await once(supervisor, 'exit');
+        return runDir;
+      };
+      const runDirs: string[] = [];
+      for (let afterMs = 0; afterMs < 30; afterMs += 3)
+        runDirs.push(...(await Promise.all([killed(afterMs), killed(afterMs + 1)])));
+      const left = () => runDirs.flatMap(processesOf);
+      const deadline = Date.now() + 10_000;
+      while (left().length > 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50));
+      const survivors = left();
+      for (const pid of survivors) process.kill(pid, 'SIGKILL');
+      assert.deepEqual(survivors, []);
+      for (const runDir of runDirs) execFileSync('rm', ['-r', runDir]);
+    });
   });
+}
+
+describe('a supervisor with the capability for ports below 1024', { skip: !isRoot }, () => {
+  it('has the same sandbox as one without', () => {
+    const script = `import { detectSandbox } from ${JSON.stringify(new URL('./sandbox.ts', import.meta.url).href)};
+      console.log((await detectSandbox()).level);`;
+    const level = (...capabilities: string[]) =>
+      execFileSync(
+        'setpriv',
+        [
+          ...['--reuid=65534', '--regid=65534', '--clear-groups', ...capabilities, process.execPath],
+          ...['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script],
+        ],
+        { encoding: 'utf8', env: {}, cwd: '/' },
+      ).trim();
+    assert.equal(level('--inh-caps=+net_bind_service', '--ambient-caps=+net_bind_service'), level());
+  });
+});
+
+/** Processes, at any stage of their start, whose directory is below this one. */
+function processesOf(runDir: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        return (
+          readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(runDir) ||
+          readlinkSync(`/proc/${pid}/cwd`).startsWith(runDir)
+        );
+      } catch {
+        return false;
+      }
+    })
+    .map(Number)
+    .filter((pid) => isAlive(pid));
 }
 
 function descendants(pid: number): number[] {

@@ -6,6 +6,8 @@ import type { Zygote } from './zygotes.ts';
 
 const OUTPUT_BYTES = 64 * 1024;
 const CPU_CHECK_MS = 50;
+/** A process whose sandbox is not set up yet is looked at this often; zygotes that waited are past that. */
+const RUNS_CHECK_MS = 2;
 
 export interface StartLimits {
   wallMs: number;
@@ -26,13 +28,14 @@ export interface Started {
  */
 export function start(zygote: Zygote, config: Buffer, limits: StartLimits): Promise<Started> {
   const child = zygote.process;
-  const began = performance.now();
-  const cpuBefore = cpuMs(zygote.workerdPid()) ?? 0;
+  let began = 0;
+  let cpuBefore: number | null = null;
   const output = collect(child.stdout!, child.stderr!);
   return new Promise((resolve, reject) => {
     const settle = (settled: () => void) => {
       clearInterval(cpuTimer);
       clearTimeout(wallTimer);
+      clearTimeout(giveTimer);
       child.off('close', onClose);
       settled();
     };
@@ -44,7 +47,7 @@ export function start(zygote: Zygote, config: Buffer, limits: StartLimits): Prom
     const onClose = () => settle(() => reject(new StartError(startupMessage(output()))));
     const cpuTimer = setInterval(() => {
       const used = cpuMs(zygote.workerdPid());
-      if (used !== null && used - cpuBefore > limits.cpuMs) tooSlow();
+      if (used !== null && cpuBefore !== null && used - cpuBefore > limits.cpuMs) tooSlow();
     }, CPU_CHECK_MS);
     const wallTimer = setTimeout(tooSlow, limits.wallMs);
     child.once('close', onClose);
@@ -54,7 +57,17 @@ export function start(zygote: Zygote, config: Buffer, limits: StartLimits): Prom
       control.resume();
       settle(() => resolve({ startupTimeMs: Math.max(1, Math.round(performance.now() - began)), output }));
     });
-    child.stdin!.end(config);
+    let giveTimer: NodeJS.Timeout | undefined;
+    const give = () => {
+      if (!zygote.runs()) {
+        giveTimer = setTimeout(give, RUNS_CHECK_MS);
+        return;
+      }
+      began = performance.now();
+      cpuBefore = cpuMs(zygote.workerdPid()) ?? 0;
+      child.stdin!.end(config);
+    };
+    give();
   });
 }
 

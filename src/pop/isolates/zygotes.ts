@@ -6,11 +6,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
 import { log, reason } from '../../model/log.ts';
 import { makeDirectory } from './directory.ts';
 import { type Sandbox, sandboxCommand, uidOf } from './sandbox.ts';
 
+/** Name of workerd's processes (comm in proc(5)). */
+const RUNTIME = 'workerd';
 const SERVE = ['serve', '--experimental', '--binary', '--control-fd=3', '-'];
 /** A taken zygote is replaced when its own start is over, not beside it. */
 const REFILL_AFTER_MS = 100;
@@ -24,8 +25,13 @@ export interface Zygote {
   /** Its own uid; null if it has the supervisor's. */
   uid: number | null;
   process: ChildProcess;
-  /** Host pid of workerd itself; known at the latest when it listens. */
+  /** Host pid of workerd itself; known when it runs. */
   workerdPid(): number;
+  /**
+   * The sandbox is set up and workerd runs in it. Only then it may get its configuration: before, its death with the supervisor is not
+   * certain, except by the end of its standard input.
+   */
+  runs(): boolean;
 }
 
 export class Zygotes {
@@ -113,28 +119,21 @@ export class Zygotes {
     const uid = uidOf(index);
     const directory = join(this.#runDir, 'i', id);
     await makeDirectory(directory, uid);
-    const { command, args, infoFd } = sandboxCommand(this.#sandbox.level, directory, uid, serve);
+    const { command, args } = sandboxCommand(this.#sandbox.level, directory, uid, serve);
     const child = spawn(command, args, {
       // Signals of the terminal are for the supervisor.
       detached: true,
       cwd: directory,
-      stdio: ['pipe', 'pipe', 'pipe', 'pipe', infoFd === null ? 'ignore' : 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
     });
-    let told = 0;
-    if (infoFd !== null) {
-      let text = '';
-      (child.stdio[infoFd] as Readable).on('data', (bytes: Buffer) => {
-        text += bytes.toString();
-        told = Number(/"child-pid":\s*(\d+)/.exec(text)?.[1] ?? 0);
-      });
-    }
     // Errors of stdin (a process that died before it read) show as its exit.
     child.stdin?.on('error', () => undefined);
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve);
       child.once('error', reject);
     });
-    return { id, directory, uid, process: child, workerdPid: () => youngest(told || child.pid!) };
+    const workerdPid = () => youngest(child.pid!);
+    return { id, directory, uid, process: child, workerdPid, runs: () => nameOf(workerdPid()) === RUNTIME };
   }
 }
 
@@ -151,5 +150,13 @@ function youngest(pid: number): number {
     }
     if (children.length !== 1) return pid;
     pid = Number(children[0]);
+  }
+}
+
+function nameOf(pid: number): string | null {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return null;
   }
 }
