@@ -39,7 +39,7 @@ export interface Pop {
   readonly sandbox: string;
   /**
    * Replaces the edge processes one after the other by ones with these settings; no connection is refused and no request dropped. Throws if
-   * one does not start: then the one before serves on.
+   * one does not start: then the one before serves on, and what replaces it if it dies has its settings.
    */
   reload(settings: Settings): Promise<void>;
   /** Drains and stops everything; what was acknowledged is on disk. */
@@ -176,10 +176,9 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
   return {
     sandbox: host.sandbox,
     async reload(changed) {
-      children.useSettings(changed);
       for (const [slot, name] of edges.entries()) {
         const successor = name.endsWith('b') ? name.slice(0, -1) : `${name}b`;
-        await children.replace(name, successor, EDGE_DRAIN_MS);
+        await children.replace(name, successor, EDGE_DRAIN_MS, changed);
         edges[slot] = successor;
       }
     },
@@ -187,7 +186,12 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
       draining = true;
       scheduler.close();
       tickets.close();
-      await children.stop([...edges, 'core'], EDGE_DRAIN_MS);
+      // All there are: a reload may just be starting one.
+      const others = children.list().map(({ name }) => name);
+      await children.stop(
+        others.filter((name) => name !== 'data'),
+        EDGE_DRAIN_MS,
+      );
       stopWatching();
       fleet.close();
       await host.close();
