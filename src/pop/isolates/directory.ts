@@ -11,7 +11,7 @@
  * its own: a uid for each needs root.
  */
 import { chmodSync, chownSync, lstatSync } from 'node:fs';
-import { chmod, chown, mkdir } from 'node:fs/promises';
+import { chmod, chown, mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** Name of the part that the process may write to. */
@@ -26,6 +26,12 @@ export async function makeDirectory(directory: string, uid: number | null): Prom
   await chown(own, uid, uid);
   await chown(directory, process.getuid!(), uid);
   await chmod(directory, 0o710);
+}
+
+/** Removes what `makeDirectory` made while it is still empty. Needs no descriptor: there may be none. */
+export async function unmakeDirectory(directory: string): Promise<void> {
+  await rmdir(join(directory, OWN));
+  await rmdir(directory);
 }
 
 /**

@@ -174,12 +174,10 @@ export class IsolateHost {
   }
 
   async #clear(zygote: Zygote, attached: boolean): Promise<void> {
-    try {
-      if (attached) await this.#options.detach(zygote.id);
-      await rm(zygote.directory, { recursive: true, force: true });
-    } catch (error) {
+    const left = (error: unknown) =>
       log('warn', 'an isolate process left things behind', { isolate: zygote.id, error: reason(error) });
-    }
+    if (attached) await this.#options.detach(zygote.id).catch(left);
+    await rm(zygote.directory, { recursive: true, force: true }).catch(left);
   }
 }
 
@@ -216,8 +214,12 @@ function boundData(isolate: Isolate): void {
   const data = dataBytes(isolate.pid);
   if (data === null) return;
   const bytes = data + 2 * isolate.version.limits.memoryMb * MiB;
-  const child = spawn('prlimit', [`--pid=${isolate.pid}`, `--data=${bytes}:${bytes}`], { stdio: 'ignore' });
-  child.on('error', (error) =>
-    log('warn', 'memory of a process is not bounded by the kernel', { error: error.message }),
-  );
+  const failed = (error: unknown) =>
+    log('warn', 'memory of a process is not bounded by the kernel', { error: reason(error) });
+  try {
+    const child = spawn('prlimit', [`--pid=${isolate.pid}`, `--data=${bytes}:${bytes}`], { stdio: 'ignore' });
+    child.on('error', failed);
+  } catch (error) {
+    failed(error);
+  }
 }

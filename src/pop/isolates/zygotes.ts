@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { log, reason } from '../../model/log.ts';
-import { makeDirectory } from './directory.ts';
+import { makeDirectory, unmakeDirectory } from './directory.ts';
 import { type Sandbox, sandboxCommand, uidOf } from './sandbox.ts';
 
 /** Name of workerd's processes (comm in proc(5)). */
@@ -119,6 +119,20 @@ export class Zygotes {
     const uid = uidOf(index);
     const directory = join(this.#runDir, 'i', id);
     await makeDirectory(directory, uid);
+    try {
+      const process = await this.#spawn(directory, uid, serve);
+      const workerdPid = () => youngest(process.pid!);
+      return { id, directory, uid, process, workerdPid, runs: () => nameOf(workerdPid()) === RUNTIME };
+    } catch (error) {
+      await unmakeDirectory(directory).catch((left: unknown) =>
+        log('warn', 'a directory is left', { directory, error: reason(left) }),
+      );
+      throw error;
+    }
+  }
+
+  /** Throws if the kernel has no process or descriptor to give. */
+  async #spawn(directory: string, uid: number | null, serve: string[]): Promise<ChildProcess> {
     const { command, args } = sandboxCommand(this.#sandbox.level, directory, uid, serve);
     const child = spawn(command, args, {
       // Signals of the terminal are for the supervisor.
@@ -130,10 +144,10 @@ export class Zygotes {
     child.stdin?.on('error', () => undefined);
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve);
-      child.once('error', reject);
+      // Stays: a signal that cannot be sent is an 'error' too.
+      child.on('error', reject);
     });
-    const workerdPid = () => youngest(child.pid!);
-    return { id, directory, uid, process: child, workerdPid, runs: () => nameOf(workerdPid()) === RUNTIME };
+    return child;
   }
 }
 
