@@ -19,9 +19,9 @@ import { compileConfig, hasSystemWorker, rpcSockets, StartError, serviceLinks, t
 import { ConfigCache } from './config-cache.ts';
 import { OWN, sealDirectory } from './directory.ts';
 import { Isolate } from './isolate.ts';
-import { dataBytes } from './process-stats.ts';
+import { dataBytes, RUNTIME_BYTES } from './process-stats.ts';
 import { detectSandbox, type SandboxLevel } from './sandbox.ts';
-import { start } from './start.ts';
+import { type StartLimits, start } from './start.ts';
 import { Watchdog } from './watchdog.ts';
 import { type Zygote, Zygotes } from './zygotes.ts';
 
@@ -108,7 +108,10 @@ export class IsolateHost {
         subrequests: version.limits.subrequests,
       };
       // Side by side: the script cannot use the sockets before its first request.
-      const [{ output }] = await Promise.all([start(zygote, config, startLimits()), this.#options.attach(attach)]);
+      const [{ output }] = await Promise.all([
+        start(zygote, config, startLimits(version)),
+        this.#options.attach(attach),
+      ]);
       const { exitCode, signalCode } = zygote.process;
       if (exitCode !== null || signalCode !== null) throw new StartError('The process ended right after its start.');
       if (this.#closed) throw new Error('this machine is shutting down');
@@ -139,7 +142,7 @@ export class IsolateHost {
     try {
       const config = await this.#compile(version, variant);
       zygote = await this.#zygotes.strict();
-      const { startupTimeMs } = await start(zygote, config, startLimits());
+      const { startupTimeMs } = await start(zygote, config, startLimits(version));
       const found = variant.inspect
         ? await askInspector(join(zygote.directory, OWN, 'i.sock'))
         : { handlers: await this.#serviceWorkerHandlers(version), entrypoints: [] };
@@ -186,8 +189,9 @@ function compileDir({ runDir }: HostOptions): string {
   return join(runDir, 'c');
 }
 
-function startLimits() {
-  return { wallMs: LIMITS.startupWallMs, cpuMs: LIMITS.startupCpuMs };
+function startLimits({ limits }: Version): StartLimits {
+  const bytes = limits.memoryMb * MiB + RUNTIME_BYTES;
+  return { wallMs: LIMITS.startupWallMs, cpuMs: LIMITS.startupCpuMs, bytes };
 }
 
 async function askInspector(socketPath: string): Promise<{ handlers: string[]; entrypoints: EntrypointInfo[] }> {
