@@ -8,7 +8,6 @@ import { listenSpecs, toSettings } from '../config/settings.ts';
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import type { Settings } from '../model/settings.ts';
-import { killLeftovers } from '../pop/isolates/leftovers.ts';
 import { openSockets } from '../pop/sockets.ts';
 import { type Pop, startPop } from '../pop/supervisor.ts';
 import { lockDataDir } from '../state/lock.ts';
@@ -22,6 +21,8 @@ import { stopSignal } from './stop-signal.ts';
 import { print } from './table.ts';
 import { configOf, type UpOptions } from './up-config.ts';
 
+const ROOT_WARNING = `  Warning      this runs as root: make a user (useradd --system selvedge) and run it as that one; README.md, "On a public host", has the rest
+`;
 /** What takes longer is announced, and again. */
 const SLOW_MS = 2_000;
 
@@ -93,6 +94,9 @@ async function up(options: UpOptions): Promise<void> {
     process.exit(130);
   };
   const stopped = stopSignal(stopAtOnce);
+  // From the beginning: what nobody handles would end this process.
+  const started = Promise.withResolvers<Pop>();
+  reloadOnSignal(started.promise, () => toSettings(configOf(options), opened));
   let ready = false;
   void stopped.then(() => {
     if (!ready) stopAtOnce();
@@ -107,7 +111,7 @@ async function up(options: UpOptions): Promise<void> {
     clearInterval(slow);
     writePrivate(paths.running, JSON.stringify(toRunning(settings, installation), null, 2));
     print(greeting(settings, installation, pop.sandbox));
-    reloadOnSignal(pop, () => toSettings(configOf(options), opened));
+    started.resolve(pop);
     await stopped;
     print('\nStopping: open requests finish first (once more to stop at once) ...');
     await pop.close();
@@ -120,12 +124,13 @@ async function up(options: UpOptions): Promise<void> {
   }
 }
 
-/** SIGHUP reads the configuration anew. A wrong one is reported, and nothing changes. */
-function reloadOnSignal(pop: Pop, read: () => Settings): void {
-  let last = Promise.resolve();
+/** SIGHUP reads the configuration anew, when the start is over. A wrong one is reported, and nothing changes. */
+function reloadOnSignal(started: Promise<Pop>, read: () => Settings): void {
+  let last: Promise<unknown> = started;
   process.on('SIGHUP', () => {
     last = last.then(async () => {
       try {
+        const pop = await started;
         const settings = read();
         print('Reloading: new edge processes take over, open requests finish in the old ones ...');
         await pop.reload(settings);
@@ -160,10 +165,7 @@ function clearPredecessor(runningPath: string): void {
   try {
     const { runDir } = JSON.parse(readFileSync(runningPath, 'utf8')) as Running;
     const ours = dirname(runDir) === tmpdir() && basename(runDir).startsWith('selvedge-');
-    if (ours) {
-      killLeftovers(runDir);
-      rmSync(runDir, { recursive: true, force: true });
-    }
+    if (ours) rmSync(runDir, { recursive: true, force: true });
   } catch (error) {
     log('warn', 'what the last run left could not be removed', { error: reason(error) });
   }
@@ -187,7 +189,7 @@ ${listening.length > 0 ? `  Listening    ${listening.join('   ')}\n` : ''}  Cont
   Account      ${account.id}
 ${token ? `  API token    ${token}   (shown only now; kept in wrangler.env)\n` : ''}  Sandbox      ${sandbox}${hint}
   Data         ${settings.dataDir}
-${process.getuid?.() === 0 ? '  Warning      runs as root: for a public host make it an ordinary user (README, "On a public host")\n' : ''}
+${process.getuid?.() === 0 ? ROOT_WARNING : ''}
 Try it:
   curl http://welcome.${host}:${settings.httpPort}
 

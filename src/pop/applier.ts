@@ -59,7 +59,8 @@ export class Applier {
     const next = versions.values();
     await Promise.all(
       Array.from({ length: concurrency }, async () => {
-        for (const version of next) await this.#start(version);
+        // Not one that a deploy has replaced meanwhile.
+        for (const version of next) if (this.#follower.isDeployed(version)) await this.#start(version);
       }),
     );
   }
@@ -90,11 +91,10 @@ export class Applier {
   }
 
   #applyScript(key: string, before: Script | undefined): void {
-    const chain = (this.#chains.get(key) ?? Promise.resolve()).then(() =>
-      this.#switchOver(key, before).catch((error: unknown) => {
-        log('error', 'a deployment was not applied', { key, error: reason(error) });
-      }),
-    );
+    const chain = (this.#chains.get(key) ?? Promise.resolve())
+      .then(() => this.#switchOver(key, before))
+      // The next change of the script is applied all the same, and the others' are not held up.
+      .catch((error: unknown) => log('error', 'a change was not applied', { key, error: reason(error) }));
     this.#chains.set(key, chain);
     void chain.finally(() => {
       if (this.#chains.get(key) === chain) this.#chains.delete(key);

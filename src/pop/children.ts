@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { log } from '../model/log.ts';
+import { log, reason } from '../model/log.ts';
 import type { Settings } from '../model/settings.ts';
 import type { createHub } from '../state/local-bus.ts';
 
@@ -13,7 +13,7 @@ const HEALTHY_MS = 10_000;
 const MAX_PAUSE_MS = 5_000;
 /** Name lookups and file reads each take a thread; libuv's default of four would let two accounts' slow name servers take all. */
 const THREADS = { UV_THREADPOOL_SIZE: '16' };
-/** Time a process gets to say that it is ready. */
+/** Time a process gets to say that it is ready; one that replaces a dead one is killed after it and replaced in turn. */
 const READY_MS = 20_000;
 
 export interface Child {
@@ -33,6 +33,8 @@ interface Slot {
   name: string;
   /** Module below `src/`. */
   entry: string;
+  /** What it was started with: what comes in its place gets the same. */
+  settings: Settings;
   process: ChildProcess | null;
   restarts: number;
   failures: number;
@@ -46,7 +48,7 @@ interface Slot {
 }
 
 export class Children {
-  #settings: Settings;
+  readonly #settings: Settings;
   readonly #hub: ReturnType<typeof createHub>;
   readonly #events: ChildEvents;
   readonly #slots = new Map<string, Slot>();
@@ -59,19 +61,16 @@ export class Children {
     hub.subscribe('local.ready', (message: { name: string; pid: number }) => this.#onReady(message.pid));
   }
 
-  /** What processes get that are forked from now on. */
-  useSettings(settings: Settings): void {
-    this.#settings = settings;
-  }
-
   /**
-   * Forks `entry` (a module below `src/`) under `name`, with these descriptors, and resolves when it is ready. Throws if it dies first or
-   * is silent.
+   * Forks `entry` (a module below `src/`) under `name`, with these descriptors, and resolves when it is ready. Throws if it dies first, is
+   * silent or is stopped.
    */
-  async start(name: string, entry: string, fds: number[] = []): Promise<void> {
+  async start(name: string, entry: string, fds: number[] = [], settings = this.#settings): Promise<void> {
+    if (this.#closing) throw new Error('this machine is shutting down');
     const slot: Slot = {
       name,
       entry,
+      settings,
       process: null,
       restarts: 0,
       failures: 0,
@@ -85,6 +84,7 @@ export class Children {
     this.#fork(slot);
     const deadline = Date.now() + READY_MS;
     while (!slot.ready) {
+      if (slot.leaving) throw new Error('this machine is shutting down');
       if (slot.restarts > 2) throw new Error(`the ${name} process does not start; its messages are above`);
       if (Date.now() > deadline) throw new Error(`the ${name} process was not ready within ${READY_MS / 1000} s`);
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -92,14 +92,15 @@ export class Children {
   }
 
   /**
-   * Another process takes the place and the descriptors of `name`, under the name `successor`; when it is ready the old one is asked to
-   * end, and killed after `graceMs`. Resolves when it is gone. If the successor does not start, the old one stays and this throws.
+   * Another process takes the place and the descriptors of `name`, under the name `successor` and with these settings; when it is ready
+   * the old one is asked to end, and killed after `graceMs`. Resolves when it is gone. If the successor does not start, the old one stays
+   * and this throws.
    */
-  async replace(name: string, successor: string, graceMs: number): Promise<void> {
+  async replace(name: string, successor: string, graceMs: number, settings: Settings): Promise<void> {
     const old = this.#slots.get(name);
     if (!old) throw new Error(`there is no process ${name}`);
     try {
-      await this.start(successor, old.entry, old.fds);
+      await this.start(successor, old.entry, old.fds, settings);
     } catch (error) {
       await this.#end([successor], graceMs);
       throw error;
@@ -143,32 +144,44 @@ export class Children {
   #fork(slot: Slot): void {
     slot.startedAt = Date.now();
     slot.ready = false;
-    const child = fork(fileURLToPath(new URL(`../${slot.entry}`, import.meta.url)), [], {
-      env: {
-        ...THREADS,
-        ...process.env,
-        SELVEDGE_SETTINGS: JSON.stringify(this.#settings),
-        SELVEDGE_PROCESS: slot.name,
-      },
-      execArgv: ['--disable-warning=ExperimentalWarning'],
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...slot.fds],
-      serialization: 'json',
-      // Out of the terminal's process group: on Ctrl-C the supervisor alone decides who stops when.
-      detached: true,
-    });
+    let child: ChildProcess;
+    try {
+      child = fork(fileURLToPath(new URL(`../${slot.entry}`, import.meta.url)), [], {
+        env: {
+          ...THREADS,
+          ...process.env,
+          SELVEDGE_SETTINGS: JSON.stringify(slot.settings),
+          SELVEDGE_PROCESS: slot.name,
+        },
+        execArgv: ['--disable-warning=ExperimentalWarning'],
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...slot.fds],
+        serialization: 'json',
+        // Out of the terminal's process group: on Ctrl-C the supervisor alone decides who stops when.
+        detached: true,
+      });
+    } catch (error) {
+      this.#again(slot, { error: reason(error) });
+      return;
+    }
+    if (child.pid === undefined) {
+      // The kernel has no process, memory or descriptor to give now (fork(2): EAGAIN, ENOMEM; EMFILE). There will be no 'exit'.
+      child.once('error', (error) => this.#again(slot, { error: error.message }));
+      return;
+    }
+    child.on('error', (error) => log('warn', `the ${slot.name} process`, { error: error.message }));
     slot.process = child;
     this.#hub.attach(child);
+    const silent = setTimeout(() => {
+      if (slot.process === child && !slot.ready) child.kill('SIGKILL');
+    }, READY_MS).unref();
     slot.exited = new Promise((resolve) => {
       child.once('exit', (code, signal) => {
+        clearTimeout(silent);
         resolve();
-        this.#onExit(slot, child, code, signal);
-      });
-      // No process could be made (memory, limits), or a signal not be sent: the first is its end.
-      child.on('error', (error) => {
-        log('error', `the ${slot.name} process could not be made or told`, { error: error.message });
-        if (child.pid !== undefined) return;
-        resolve();
-        this.#onExit(slot, child, null, null);
+        slot.ready = false;
+        slot.process = null;
+        this.#events.onExit(slot.name, child.pid!);
+        this.#again(slot, { code, signal });
       });
     });
   }
@@ -180,15 +193,13 @@ export class Children {
     void this.#events.onReady(slot.name, slot.restarts > 0);
   }
 
-  #onExit(slot: Slot, child: ChildProcess, code: number | null, signal: string | null): void {
-    slot.ready = false;
-    slot.process = null;
-    this.#events.onExit(slot.name, child.pid ?? 0);
+  /** There is no process in this slot: another is forked, after a pause if the one before did not live long. */
+  #again(slot: Slot, why: Record<string, unknown>): void {
     if (this.#closing || slot.leaving) return;
     slot.restarts++;
     slot.failures = Date.now() - slot.startedAt > HEALTHY_MS ? 0 : slot.failures + 1;
     const pauseMs = slot.failures <= 1 ? 0 : Math.min(MAX_PAUSE_MS, 50 * 2 ** slot.failures);
-    log('error', `the ${slot.name} process ended; starting another`, { code, signal, pauseMs });
+    log('error', `the ${slot.name} process ended; starting another`, { ...why, pauseMs });
     setTimeout(() => {
       if (!this.#closing && !slot.leaving) this.#fork(slot);
     }, pauseMs);

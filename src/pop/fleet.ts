@@ -27,6 +27,9 @@ const SUPERSEDED_MS = 30_000;
 /** How long ended processes are remembered, for edges that ask why a request was dropped. */
 const VERDICT_MEMORY_MS = 30_000;
 
+/** Begins the name of a cron event among the holders of a process. */
+const CRON = 'cron event';
+
 export interface FleetOptions {
   host: IsolateHost;
   bus: Bus;
@@ -54,6 +57,9 @@ export class Fleet {
   readonly #pressure = new Map<string, { cpuMs: number; hot: number; cold: number }>();
   /** "account/script" -> time until which its requests are traced. */
   readonly #tails = new Map<string, number>();
+  /** Cron events that run, by a name of their own -> isolate id. */
+  readonly #running = new Map<string, string>();
+  #events = 0;
   readonly #timer: NodeJS.Timeout;
   readonly #maxInstances: number;
   #closing = false;
@@ -63,9 +69,10 @@ export class Fleet {
     this.#maxInstances = options.maxInstances ?? availableParallelism();
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
     options.bus.subscribe('local.load', (message: Publications['local.load']) => this.#onLoad(message));
-    options.bus.subscribe('local.released', (message: Publications['local.released']) =>
-      this.#retirement.released(message.isolate, message.from),
-    );
+    options.bus.subscribe('local.released', ({ isolate, from }: Publications['local.released']) => {
+      this.#load.released(isolate, from);
+      this.#retirement.released(isolate, from);
+    });
   }
 
   /** A process of the version takes requests when this resolves. Throws what the runtime said when it does not start. */
@@ -110,7 +117,18 @@ export class Fleet {
     await this.ensure(version);
     const isolate = this.#groups.get(version.id)?.live[0];
     if (!isolate) throw new Error('the process ended before the event reached it');
-    return isolate.scheduled(cron, timeMs);
+    // As an edge holds a request: a deploy or a lack of memory lets it finish.
+    const { id } = isolate.ref;
+    const running = `${CRON} ${this.#events++}`;
+    this.#onLoad({ from: running, isolates: { [id]: { open: 1, started: 1 } } });
+    this.#running.set(running, id);
+    try {
+      return await isolate.scheduled(cron, timeMs);
+    } finally {
+      this.#running.delete(running);
+      this.#load.released(id, running);
+      this.#retirement.released(id, running);
+    }
   }
 
   /** Turns tracing of a script on for `seconds`, or off. Resolves when new requests are traced. */
@@ -172,7 +190,7 @@ export class Fleet {
         for (const isolate of group.live) this.#watch(isolate, group);
         this.#options.bus.publish('local.isolates', set);
       },
-      retire: (isolate) => this.#retirement.add(isolate, this.#options.holders()),
+      retire: (isolate) => this.#retirement.add(isolate, [...this.#options.holders(), ...this.#eventsOn(isolate)]),
       died: (dead) => this.#replace(dead),
     });
     group.tailed = this.#isTailed(`${version.accountId}/${version.script}`);
@@ -210,10 +228,18 @@ export class Fleet {
 
   #onLoad(message: Publications['local.load']): void {
     const now = Date.now();
-    this.#load.report(message, (isolateId) => {
-      const group = this.#byIsolate.get(isolateId);
-      if (group) group.lastUsedMs = now;
-    });
+    this.#load.report(
+      message,
+      (isolateId) => this.#byIsolate.has(isolateId),
+      (isolateId) => {
+        this.#byIsolate.get(isolateId)!.lastUsedMs = now;
+      },
+    );
+  }
+
+  /** Names of the events that run on a process now, as those of holders. */
+  #eventsOn(isolate: Isolate): string[] {
+    return [...this.#running].filter(([, id]) => id === isolate.ref.id).map(([name]) => name);
   }
 
   #tick(): void {

@@ -51,6 +51,6 @@ export class Follower {
   }
 
   isDeployed(version: Version): boolean {
-    return this.deployedVersions(this.script(version.accountId, version.script)).includes(version);
+    return this.deployedVersions(this.script(version.accountId, version.script)).some(({ id }) => id === version.id);
   }
 }

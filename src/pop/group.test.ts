@@ -1,110 +1,162 @@
-/** The processes of one version when things happen at the same time. The host is a stand-in: real ones do not lose these races on demand. */
+/** The races of starts, ends and tails: with a host whose starts end when the test says so. */
 import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { it } from 'node:test';
-import { setImmediate as turn } from 'node:timers/promises';
 import type { Version } from '../model/documents.ts';
 import { Group } from './group.ts';
 import type { Isolate, IsolateSpec } from './isolates/host.ts';
+import { Retirement } from './retirement.ts';
 
-interface Start {
-  spec: IsolateSpec;
-  ready: () => Isolate;
-  fail: () => void;
+class FakeIsolate extends EventEmitter {
+  readonly ref: { id: string };
+  readonly tailed: boolean;
+  ended = false;
+  killed = false;
+  constructor(id: string, tailed: boolean) {
+    super();
+    this.ref = { id };
+    this.tailed = tailed;
+  }
+  kill(): void {
+    this.killed = true;
+    this.end();
+  }
+  end(): void {
+    this.ended = true;
+    this.emit('exit', 'exception');
+  }
 }
 
-function setUp() {
-  const starts: Start[] = [];
-  const retired: Isolate[] = [];
-  const sets: string[][] = [];
-  let died = 0;
-  const start = (spec: IsolateSpec) =>
+function open() {
+  const starts: { spec: IsolateSpec; end(failure?: Error): FakeIsolate }[] = [];
+  const startOne = (spec: IsolateSpec) =>
     new Promise<Isolate>((resolve, reject) => {
-      const id = `i${starts.length}`;
-      starts.push({
-        spec,
-        ready: () => {
-          const isolate = Object.assign(new EventEmitter(), { ref: { id }, tailed: spec.tailed }) as unknown as Isolate;
-          resolve(isolate);
-          return isolate;
-        },
-        fail: () => reject(new Error('no memory')),
-      });
+      const end = (failure?: Error) => {
+        const isolate = new FakeIsolate(`i${starts.length}`, spec.tailed);
+        if (failure) reject(failure);
+        else resolve(isolate as unknown as Isolate);
+        return isolate;
+      };
+      starts.push({ spec, end });
     });
-  const group = new Group({ id: 'v', entrypoints: [] } as unknown as Version, {
-    start,
-    changed: (set) => sets.push(set.isolates.map(({ id }) => id)),
-    retire: (isolate) => retired.push(isolate),
-    died: () => died++,
+  const retired: Isolate[] = [];
+  const sets: number[] = [];
+  const deaths: number[] = [];
+  const group = new Group({ id: 'v1', entrypoints: [] } as unknown as Version, {
+    start: startOne,
+    changed: (set) => sets.push(set.isolates.length),
+    retire: (isolate) => void retired.push(isolate),
+    died: () => deaths.push(1),
   });
-  return { group, starts, retired, sets, died: () => died };
+  const start = async (index: number, failure?: Error) => {
+    await turn();
+    const isolate = starts[index]!.end(failure);
+    await turn();
+    return isolate as unknown as Isolate & FakeIsolate;
+  };
+  return { group, starts, retired, sets, deaths, start };
 }
 
-it('many who wait for the first process wait for one start; a failed one may be tried again', async () => {
-  const { group, starts } = setUp();
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+it('a process whose version was replaced while it started ends at once: nobody would release it', async () => {
+  const { group, start, retired } = open();
+  const starting = assert.rejects(group.ensure(), /replaced/);
+  group.close();
+  const isolate = await start(0);
+  await starting;
+  assert.ok(isolate.killed);
+  assert.deepEqual(retired, []);
+});
+
+it('a tail that ends while its processes start leaves none that is traced', async () => {
+  const { group, start, starts } = open();
+  const ensured = group.ensure();
+  await start(0);
+  await ensured;
+  const tracing = Promise.all([group.trace(true), group.trace(false)]);
+  for (let i = 1; i < 4; i++) {
+    await turn();
+    if (starts[i]) await start(i);
+  }
+  await tracing;
+  assert.deepEqual(
+    group.live.map((isolate) => isolate.tailed),
+    [false],
+  );
+});
+
+it('a tail that could not begin is tried again', async () => {
+  const { group, start, starts } = open();
+  const ensured = group.ensure();
+  await start(0);
+  await ensured;
+  const failing = assert.rejects(group.trace(true), /no memory/);
+  await start(1, new Error('no memory'));
+  await failing;
+  assert.equal(group.live.length, 1);
+  const tracing = group.trace(true);
+  await turn();
+  assert.equal(starts.length, 3);
+  await start(2);
+  await tracing;
+  assert.deepEqual(
+    group.live.map((isolate) => isolate.tailed),
+    [true],
+  );
+});
+
+it('a deploy during a tail switch is no failure of the tail, and retires each process once', async () => {
+  const { group, start, retired } = open();
+  const ensured = group.ensure();
+  const first = await start(0);
+  await ensured;
+  const tracing = group.trace(true);
+  await turn();
+  group.close();
+  const traced = await start(1);
+  await tracing;
+  assert.deepEqual(retired, [first]);
+  assert.ok(traced.killed);
+});
+
+it('a process that dies during a tail switch is not retired', async () => {
+  const { group, start, retired } = open();
+  const ensured = group.ensure();
+  const first = await start(0);
+  await ensured;
+  const tracing = group.trace(true);
+  await turn();
+  first.end();
+  await start(1);
+  await tracing;
+  assert.deepEqual(retired, []);
+});
+
+it('what has ended already does not stay among those that leave', () => {
+  const retirement = new Retirement();
+  const isolate = new FakeIsolate('i0', false);
+  isolate.end();
+  retirement.add(isolate as unknown as Isolate, ['edge-0']);
+  assert.deepEqual(retirement.isolates(), []);
+});
+
+it('many who wait for the first process wait for one start', async () => {
+  const { group, start, starts } = open();
   const all = [group.ensure(), group.ensure()];
   assert.equal(starts.length, 1);
-  starts[0]!.fail();
-  for (const one of all) await assert.rejects(one, /no memory/);
-  const again = group.ensure();
-  starts[1]!.ready();
-  await again;
+  await start(0);
+  await Promise.all(all);
   assert.equal(group.live.length, 1);
 });
 
 it('a process that is killed is left at once, and its end is counted once', async () => {
-  const { group, starts, sets, died } = setUp();
+  const { group, start, sets, deaths } = open();
   const started = group.ensure();
-  const isolate = starts[0]!.ready();
+  const isolate = await start(0);
   await started;
   isolate.emit('killed');
-  assert.deepEqual([sets.at(-1), died()], [[], 1]);
-  isolate.emit('exit', 'exceededCpu');
-  assert.equal(died(), 1);
-});
-
-it('a version that is retired while it starts leaves no process behind', async () => {
-  const { group, starts, retired } = setUp();
-  const started = group.ensure();
-  group.close();
-  const isolate = starts[0]!.ready();
-  await assert.rejects(started, /replaced/);
-  assert.deepEqual([retired, group.live], [[isolate], []]);
-});
-
-it('tracing that is turned on and off at once ends untraced, whichever process is first', async () => {
-  for (const order of [
-    [1, 2],
-    [2, 1],
-  ]) {
-    const { group, starts } = setUp();
-    const started = group.ensure();
-    starts[0]!.ready();
-    await started;
-    const both = [group.trace(true), group.trace(false)];
-    await turn();
-    for (const index of order) {
-      starts[index]!.ready();
-      await both[index - 1];
-    }
-    assert.ok(group.live.length > 0 && group.live.every(({ tailed }) => !tailed));
-    assert.equal(group.tailed, false);
-  }
-});
-
-it('tracing that could not start is tried again by the next call', async () => {
-  const { group, starts } = setUp();
-  const started = group.ensure();
-  starts[0]!.ready();
-  await started;
-  const traced = group.trace(true);
-  await turn();
-  starts[1]!.fail();
-  await assert.rejects(traced);
-  const again = group.trace(true);
-  await turn();
-  assert.equal(starts.length, 3);
-  starts[2]!.ready();
-  await again;
-  assert.deepEqual([group.live.length, group.live[0]!.tailed], [1, true]);
+  assert.deepEqual([sets.at(-1), deaths.length], [0, 1]);
+  isolate.end();
+  assert.equal(deaths.length, 1);
 });

@@ -10,6 +10,7 @@ import type { Isolate, IsolateSpec } from './isolates/host.ts';
 const CRASH_WINDOW_MS = 10_000;
 const CRASHES_WITHOUT_PAUSE = 10;
 const CRASH_PAUSE_MS = 1_000;
+const REPLACED = 'the version was replaced while it started';
 
 export interface GroupEvents {
   /** Starts a process. Throws what the runtime said. */
@@ -89,29 +90,26 @@ export class Group {
     for (const isolate of leaving) this.#events.retire(isolate);
   }
 
-  /** Replaces all processes by one that is traced (or no longer is) without a gap. */
+  /**
+   * Replaces all processes by one that is traced (or no longer is) without a gap. Resolves when that is so, or the group is closed. Throws
+   * what the runtime said; then the processes are as before, and the next call tries again.
+   */
   async trace(tailed: boolean): Promise<void> {
-    if (this.tailed === tailed) return;
     this.tailed = tailed;
-    if (this.live.length === 0 && !this.#starting) return;
-    await this.#starting?.catch(() => undefined);
-    // Whoever needs a process meanwhile waits for this one.
-    this.#starting = this.#startOne().finally(() => {
-      this.#starting = null;
+    // Starts are one after the other: one that began before `tailed` changed, and those of other calls.
+    while (!this.#closed && this.#starting) await this.#starting.catch(() => undefined);
+    if (this.#closed || this.tailed !== tailed) return;
+    const old = this.live.filter((isolate) => isolate.tailed !== tailed);
+    if (old.length === 0) return;
+    await this.grow().catch((error: unknown) => {
+      if (!this.#closed) throw error;
     });
-    try {
-      await this.#starting;
-    } catch (error) {
-      // As it was: the next call tries again.
-      if (this.tailed === tailed) this.tailed = !tailed;
-      throw error;
-    }
-    // By what is wanted now: it may have been turned off again meanwhile.
-    const old = this.live.filter((isolate) => isolate.tailed !== this.tailed);
-    if (old.length === this.live.length) return;
-    for (const isolate of old) this.#remove(isolate);
+    // The version may have another group by now: what this one told the edges would count for that.
+    if (this.#closed) return;
+    // Meanwhile they may have died or been stopped.
+    const leaving = old.filter((isolate) => this.#remove(isolate));
     this.#events.changed(this.set());
-    for (const isolate of old) this.#events.retire(isolate);
+    for (const isolate of leaving) this.#events.retire(isolate);
   }
 
   async #startFirst(): Promise<void> {
@@ -119,6 +117,7 @@ export class Group {
     this.#crashes = this.#crashes.filter((time) => now - time < CRASH_WINDOW_MS);
     if (this.#crashes.length > CRASHES_WITHOUT_PAUSE) {
       await new Promise((resolve) => setTimeout(resolve, CRASH_PAUSE_MS));
+      if (this.#closed) throw new Error(REPLACED);
     }
     await this.#startOne();
   }
@@ -131,8 +130,9 @@ export class Group {
       entrypoints: entrypoints.map(({ name }) => name),
     });
     if (this.#closed) {
-      this.#events.retire(isolate);
-      throw new Error('the version was replaced while it started');
+      // Nobody knows of it, so nobody would release it.
+      isolate.kill('drained');
+      throw new Error(REPLACED);
     }
     this.live.push(isolate);
     this.lastUsedMs = Date.now();

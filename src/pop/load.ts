@@ -5,9 +5,17 @@ export class Load {
   /** Isolate id -> name of the reporting process -> requests open there. */
   readonly #open = new Map<string, Map<string, number>>();
 
-  /** Takes a report; calls `used` for each isolate that got or holds a request. */
-  report(message: Publications['local.load'], used: (isolateId: string) => void): void {
+  /**
+   * Takes a report; calls `used` for each isolate that got or holds a request. `isKnown`: a report may come when its isolate has ended and
+   * is forgotten.
+   */
+  report(
+    message: Publications['local.load'],
+    isKnown: (isolateId: string) => boolean,
+    used: (isolateId: string) => void,
+  ): void {
     for (const [isolateId, { open, started }] of Object.entries(message.isolates)) {
+      if (!isKnown(isolateId)) continue;
       const byProcess = this.#open.get(isolateId) ?? new Map<string, number>();
       if (open === 0) byProcess.delete(message.from);
       else byProcess.set(message.from, open);
@@ -25,9 +33,14 @@ export class Load {
     return sum;
   }
 
-  /** Isolates with open requests. */
+  /** How many isolates are remembered. */
   get size(): number {
     return this.#open.size;
+  }
+
+  /** The reporter has let go of the isolate: it does not report of it any more. */
+  released(isolateId: string, name: string): void {
+    this.#open.get(isolateId)?.delete(name);
   }
 
   /** The isolate ended. */

@@ -29,6 +29,7 @@ export class Retirement {
 
   /** `holders`: the processes that have to release it first. */
   add(isolate: Isolate, holders: Iterable<string>): void {
+    if (isolate.ended) return;
     const entry: Leaving = {
       isolate,
       holders: new Set(holders),

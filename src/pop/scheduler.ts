@@ -38,7 +38,7 @@ export class Scheduler {
   }
 
   #arm(timers: NodeJS.Timeout[], index: number, script: Script, cron: string, after: Date): void {
-    const due = nextRun(cron, after);
+    const due = this.#due(script, cron, after);
     if (!due) return;
     const delayMs = due.getTime() - Date.now();
     timers[index] = setTimeout(
@@ -52,5 +52,15 @@ export class Scheduler {
       },
       Math.min(Math.max(0, delayMs), MAX_DELAY_MS),
     );
+  }
+
+  /** An expression in the ledger that is none (any more) must not keep the machine from starting. */
+  #due(script: Script, cron: string, after: Date): Date | null {
+    try {
+      return nextRun(cron, after);
+    } catch (error) {
+      log('error', 'a cron trigger is not understood', { script: script.name, cron, error: reason(error) });
+      return null;
+    }
   }
 }

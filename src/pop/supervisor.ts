@@ -7,8 +7,7 @@
 
 import { Metrics } from '../metrics/metrics.ts';
 import { layout } from '../model/layout.ts';
-import { log, reason } from '../model/log.ts';
-import type { Attach, PopStatus, Requests } from '../model/messages.ts';
+import type { PopStatus, Requests } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
 import { pickVersion } from '../model/traffic.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
@@ -25,12 +24,12 @@ import { forwardTraffic } from './forward-traffic.ts';
 import { createIsolateHost } from './isolates/host.ts';
 import { startMetering } from './metering.ts';
 import { openOperatorCertificates } from './operator-certificates.ts';
+import { Rooms } from './rooms.ts';
 import { Scheduler } from './scheduler.ts';
 import { TicketKeys } from './ticket-keys.ts';
 
 const EDGE_DRAIN_MS = 12_000;
 const OTHERS_DRAIN_MS = 5_000;
-const ATTACH_TIMEOUT_MS = 5_000;
 /** Versions started at the same time when the machine starts. */
 const WARM_CONCURRENCY = 2;
 
@@ -39,7 +38,7 @@ export interface Pop {
   readonly sandbox: string;
   /**
    * Replaces the edge processes one after the other by ones with these settings; no connection is refused and no request dropped. Throws if
-   * one does not start: then the one before serves on.
+   * one does not start: then the one before serves on, and what replaces it if it dies has its settings.
    */
   reload(settings: Settings): Promise<void>;
   /** Drains and stops everything; what was acknowledged is on disk. */
@@ -63,7 +62,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
   const metrics = new Metrics(hub);
   const follower = new Follower();
   forwardTraffic(hub, follower, settings.colo);
-  const attached = new Map<string, Attach>();
+  const rooms = new Rooms(hub);
 
   const host = await createIsolateHost({
     runDir: settings.runDir,
@@ -74,14 +73,8 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     zygotes: settings.zygotes,
     sandbox: settings.sandbox,
     traced: settings.traces !== undefined,
-    attach: async (attach) => {
-      attached.set(attach.isolate, attach);
-      await hub.request('local.attach', attach, { timeoutMs: ATTACH_TIMEOUT_MS });
-    },
-    detach: async (isolate) => {
-      attached.delete(isolate);
-      await hub.request('local.detach', { isolate });
-    },
+    attach: (attach) => rooms.attach(attach),
+    detach: (isolate) => rooms.detach(isolate),
     onUsage: ({ accountId, script }, cpuMs) => {
       usage.add(accountId, script, { cpuMs });
       metrics.used(accountId, script, cpuMs);
@@ -90,13 +83,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
 
   const children = new Children(settings, hub, {
     onReady: async (name, restarted) => {
-      if (name !== 'data' || !restarted) return;
-      // The sockets of the running isolates went with the old process.
-      for (const attach of attached.values()) {
-        await hub.request('local.attach', attach, { timeoutMs: ATTACH_TIMEOUT_MS }).catch((error: unknown) => {
-          log('error', 'an isolate process could not be attached again', { error: reason(error) });
-        });
-      }
+      if (name === 'data' && restarted) await rooms.attachAgain();
     },
     onExit: (name) => {
       fleet.holderGone(name);
@@ -178,10 +165,9 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
   return {
     sandbox: host.sandbox,
     async reload(changed) {
-      children.useSettings(changed);
       for (const [slot, name] of edges.entries()) {
         const successor = name.endsWith('b') ? name.slice(0, -1) : `${name}b`;
-        await children.replace(name, successor, EDGE_DRAIN_MS);
+        await children.replace(name, successor, EDGE_DRAIN_MS, changed);
         edges[slot] = successor;
       }
     },
@@ -189,7 +175,12 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
       draining = true;
       scheduler.close();
       tickets.close();
-      await children.stop([...edges, 'core'], EDGE_DRAIN_MS);
+      // All there are: a reload may just be starting one.
+      const others = children.list().map(({ name }) => name);
+      await children.stop(
+        others.filter((name) => name !== 'data'),
+        EDGE_DRAIN_MS,
+      );
       stopWatching();
       fleet.close();
       await host.close();

@@ -11,7 +11,7 @@
  * its own: a uid for each needs root.
  */
 import { chmodSync, chownSync, lstatSync } from 'node:fs';
-import { chmod, chown, mkdir, readdir, stat } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OBJECTS_DIRECTORY } from '../../products/durable-objects/binding.ts';
 
@@ -35,6 +35,12 @@ export async function makeDirectory(
   await chown(own, uid, uid);
   await chown(directory, process.getuid!(), uid);
   await chmod(directory, 0o710);
+}
+
+/** Removes what `makeDirectory` made while it is still empty. Needs no descriptor: there may be none. */
+export async function unmakeDirectory(directory: string): Promise<void> {
+  await rmdir(join(directory, OWN));
+  await rmdir(directory);
 }
 
 /**

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -276,4 +277,29 @@ describe('a limit', () => {
     assert.deepEqual(await exit, ['exception']);
     assert.equal(await isolate.verdict(), 'exception');
   });
+});
+
+it('who has no descriptor left tries again later and leaves no directory', async () => {
+  const script = `
+    import { closeSync, openSync, readdirSync } from 'node:fs';
+    import { mkdirSync, mkdtempSync } from 'node:fs';
+    import { Zygotes } from ${JSON.stringify(new URL('./zygotes.ts', import.meta.url).href)};
+    const runDir = mkdtempSync('${tmpdir()}/selvedge-emfile-');
+    mkdirSync(runDir + '/i');
+    const zygotes = new Zygotes({ level: 'plain', details: [], ownUid: false }, runDir, 0);
+    (await zygotes.take()).process.kill('SIGKILL');
+    const before = readdirSync(runDir + '/i').length;
+    const files = [];
+    try { for (;;) files.push(openSync('/dev/null')); } catch {}
+    const refused = await zygotes.take().then(() => 'none', (error) => error.code);
+    for (const fd of files) closeSync(fd);
+    const left = readdirSync(runDir + '/i').length - before;
+    const zygote = await zygotes.take();
+    zygote.process.kill('SIGKILL');
+    console.log(JSON.stringify({ refused, left }));
+    (await import('node:fs')).rmSync(runDir, { recursive: true });
+    process.exit();`;
+  const node = [process.execPath, '--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script];
+  const output = execFileSync('prlimit', ['--nofile=128:128', ...node], { encoding: 'utf8' });
+  assert.deepEqual(JSON.parse(output), { refused: 'EMFILE', left: 0 });
 });

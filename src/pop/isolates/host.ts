@@ -20,9 +20,9 @@ import { compileConfig, hasSystemWorker, rpcSockets, StartError, serviceLinks, t
 import { ConfigCache } from './config-cache.ts';
 import { OWN, sealDirectory } from './directory.ts';
 import { Isolate } from './isolate.ts';
-import { dataBytes } from './process-stats.ts';
+import { dataBytes, RUNTIME_BYTES } from './process-stats.ts';
 import { detectSandbox, type SandboxLevel } from './sandbox.ts';
-import { start } from './start.ts';
+import { type StartLimits, start } from './start.ts';
 import { Watchdog } from './watchdog.ts';
 import { type Zygote, Zygotes } from './zygotes.ts';
 
@@ -118,7 +118,10 @@ export class IsolateHost {
         subrequests: version.limits.subrequests,
       };
       // Side by side: the script cannot use the sockets before its first request.
-      const [{ output }] = await Promise.all([start(zygote, config, startLimits()), this.#options.attach(attach)]);
+      const [{ output }] = await Promise.all([
+        start(zygote, config, startLimits(version)),
+        this.#options.attach(attach),
+      ]);
       const { exitCode, signalCode } = zygote.process;
       if (exitCode !== null || signalCode !== null) throw new StartError('The process ended right after its start.');
       if (this.#closed) throw new Error('this machine is shutting down');
@@ -150,7 +153,7 @@ export class IsolateHost {
     try {
       const config = await this.#compile(version, variant);
       zygote = await this.#zygotes.strict();
-      const { startupTimeMs } = await start(zygote, config, startLimits());
+      const { startupTimeMs } = await start(zygote, config, startLimits(version));
       const found = variant.inspect
         ? await askInspector(join(zygote.directory, OWN, 'i.sock'))
         : { handlers: await this.#serviceWorkerHandlers(version), entrypoints: [] };
@@ -185,12 +188,10 @@ export class IsolateHost {
   }
 
   async #clear(zygote: Zygote, attached: boolean): Promise<void> {
-    try {
-      if (attached) await this.#options.detach(zygote.id);
-      await rm(zygote.directory, { recursive: true, force: true });
-    } catch (error) {
+    const left = (error: unknown) =>
       log('warn', 'an isolate process left things behind', { isolate: zygote.id, error: reason(error) });
-    }
+    if (attached) await this.#options.detach(zygote.id).catch(left);
+    await rm(zygote.directory, { recursive: true, force: true }).catch(left);
   }
 }
 
@@ -199,8 +200,9 @@ function compileDir({ runDir }: HostOptions): string {
   return join(runDir, 'c');
 }
 
-function startLimits() {
-  return { wallMs: LIMITS.startupWallMs, cpuMs: LIMITS.startupCpuMs };
+function startLimits({ limits }: Version): StartLimits {
+  const bytes = limits.memoryMb * MiB + RUNTIME_BYTES;
+  return { wallMs: LIMITS.startupWallMs, cpuMs: LIMITS.startupCpuMs, bytes };
 }
 
 async function askInspector(socketPath: string): Promise<{ handlers: string[]; entrypoints: EntrypointInfo[] }> {
@@ -227,8 +229,12 @@ function boundData(isolate: Isolate): void {
   const data = dataBytes(isolate.pid);
   if (data === null) return;
   const bytes = data + 2 * isolate.version.limits.memoryMb * MiB;
-  const child = spawn('prlimit', [`--pid=${isolate.pid}`, `--data=${bytes}:${bytes}`], { stdio: 'ignore' });
-  child.on('error', (error) =>
-    log('warn', 'memory of a process is not bounded by the kernel', { error: error.message }),
-  );
+  const failed = (error: unknown) =>
+    log('warn', 'memory of a process is not bounded by the kernel', { error: reason(error) });
+  try {
+    const child = spawn('prlimit', [`--pid=${isolate.pid}`, `--data=${bytes}:${bytes}`], { stdio: 'ignore' });
+    child.on('error', failed);
+  } catch (error) {
+    failed(error);
+  }
 }

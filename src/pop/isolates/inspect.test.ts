@@ -66,6 +66,14 @@ describe('the inspection of a script', () => {
     });
   }
 
+  it('tells a script that takes more memory while it starts than it may have', async () => {
+    const source = `const kept = [];
+      for (let i = 0; i < 200; i++) kept.push(new Uint8Array(16 << 20).fill(1));
+      export default { fetch() {} }`;
+    const result = await inspect({ 'index.js': source });
+    assert.deepEqual(result, { ok: false, message: 'Script startup exceeded memory limit.' });
+  });
+
   it('tells an unknown compatibility flag', async () => {
     const result = await inspect(
       { 'index.js': 'export default { fetch() {} }' },

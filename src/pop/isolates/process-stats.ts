@@ -23,6 +23,12 @@ export function privateBytes(pid: number): number | null {
   return (Number(resident) - Number(shared)) * PAGE_BYTES;
 }
 
+/**
+ * What workerd holds beside the JavaScript heap under load: a hello world that answers 20,000 requests a second holds 175 MB until V8
+ * collects. A process may hold its version's memory limit and this.
+ */
+export const RUNTIME_BYTES = 192 * 1024 * 1024;
+
 /** Size of the data segment (heap and private mappings, reserved or not), bytes: what RLIMIT_DATA counts. */
 export function dataBytes(pid: number): number | null {
   const kilobytes = /^VmData:\s+(\d+) kB$/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1];

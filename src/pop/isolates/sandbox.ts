@@ -38,11 +38,10 @@ export interface Sandbox {
   ownUid: boolean;
 }
 
-/** Command line of one process. `infoFd`: number of the descriptor on which bubblewrap tells the process's pid. */
+/** Command line of one process. */
 export interface SandboxCommand {
   command: string;
   args: string[];
-  infoFd: number | null;
 }
 
 /** The uid of the n-th process, null if the supervisor cannot give one. */
@@ -101,14 +100,16 @@ export function sandboxCommand(
   if (level === 'bubblewrap') {
     // bubblewrap's own first process stays as the namespace's init: it dies with the supervisor and takes everything along. workerd
     // itself could not: the kernel forgets the death signal of a process that changes its uid (prctl(2), PR_SET_PDEATHSIG).
+    // Nothing may end bubblewrap while it still sets up: its child would wait for its word for ever. So no --info-fd, whose reader may be
+    // gone, and no death signal in front; who loses his supervisor before --die-with-parent counts ends with his standard input.
     const libraries = ['/lib', '/lib64', '/usr/lib', '/usr/lib64'].filter((path) => existsSync(path));
     const inside = uid === null ? ['/workerd'] : ['/setpriv', ...drop, '/workerd'];
-    const infoFd = 4;
     return {
       command: 'prlimit',
       args: [
         ...limits,
-        ...(hasCapabilities() ? ['setpriv', '--ambient-caps=-all', '--inh-caps=-all'] : []),
+        // bubblewrap refuses to run with capabilities that somebody gave the supervisor for ports below 1024.
+        ...['setpriv', '--inh-caps=-all'],
         'bwrap',
         ...(uid === null
           ? ['--unshare-all']
@@ -116,7 +117,6 @@ export function sandboxCommand(
         ...['--die-with-parent', '--new-session', '--clearenv', '--cap-drop', 'ALL'],
         // Enough for setpriv to give up root inside; it drops these as well.
         ...(uid === null ? [] : ['--cap-add', 'CAP_SETUID', '--cap-add', 'CAP_SETGID', '--cap-add', 'CAP_SETPCAP']),
-        ...['--info-fd', String(infoFd)],
         ...libraries.flatMap((path) => ['--ro-bind', path, path]),
         ...['--ro-bind', workerd, '/workerd'],
         ...(uid === null ? [] : ['--ro-bind', '/usr/bin/setpriv', '/setpriv']),
@@ -126,7 +126,6 @@ export function sandboxCommand(
         ...inside,
         ...args,
       ],
-      infoFd,
     };
   }
   const run = ['env', '-i', 'setpriv', '--pdeathsig=KILL', ...drop, workerd, ...args];
@@ -137,18 +136,12 @@ export function sandboxCommand(
     const unshare = ['setpriv', '--pdeathsig=KILL', 'unshare', ...user, ...spaces];
     const mount =
       objects === null ? [] : ['sh', '-c', MOUNT_AND_RUN, 'sh', objects, join(directory, OBJECTS_DIRECTORY)];
-    return { command: 'prlimit', args: [...limits, ...unshare, ...mount, ...run], infoFd: null };
+    return { command: 'prlimit', args: [...limits, ...unshare, ...mount, ...run] };
   }
   if (objects !== null) {
     throw new Error('Durable Objects need the sandbox bubblewrap or namespaces (selvedge doctor says how to get one)');
   }
-  return { command: 'prlimit', args: [...limits, ...run], infoFd: null };
-}
-
-/** bubblewrap refuses to run with those that an ordinary user was given, such as the one for ports below 1024. */
-function hasCapabilities(): boolean {
-  const ambient = /^CapAmb:\s+(\w+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
-  return ambient !== undefined && /[^0]/.test(ambient);
+  return { command: 'prlimit', args: [...limits, ...run] };
 }
 
 /** Only root can raise its own hard limit. */

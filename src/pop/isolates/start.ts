@@ -1,16 +1,21 @@
 /** Gives a zygote its configuration and waits until it listens, or tells why it does not. */
 import type { Readable } from 'node:stream';
 import { StartError } from './config.ts';
-import { cpuMs } from './process-stats.ts';
+import { lastOutput } from './output.ts';
+import { cpuMs, privateBytes } from './process-stats.ts';
 import type { Zygote } from './zygotes.ts';
 
-const OUTPUT_BYTES = 64 * 1024;
-const CPU_CHECK_MS = 50;
+/** A script may allocate a gigabyte a second while it starts. */
+const CHECK_MS = 50;
+/** A process whose sandbox is not set up yet is looked at this often; zygotes that waited are past that. */
+const RUNS_CHECK_MS = 2;
 
 export interface StartLimits {
   wallMs: number;
   /** CPU time from configuration to listening. */
   cpuMs: number;
+  /** Memory that the process shares with no file. */
+  bytes: number;
 }
 
 export interface Started {
@@ -22,31 +27,36 @@ export interface Started {
 
 /**
  * Starts the process with `config` (binary Cap'n Proto). Throws StartError with the runtime's message, or with "Script startup exceeded CPU
- * time limit." The process has ended in that case.
+ * time limit." or "... memory limit." The process has ended in that case.
  */
 export function start(zygote: Zygote, config: Buffer, limits: StartLimits): Promise<Started> {
   const child = zygote.process;
-  const began = performance.now();
-  const cpuBefore = cpuMs(zygote.workerdPid()) ?? 0;
-  const output = collect(child.stdout!, child.stderr!);
+  let began = 0;
+  let cpuBefore: number | null = null;
+  // Its log lines, the Worker's among them, go to one; what V8 says of its end to both.
+  const outputs = [lastOutput(child.stdout!), lastOutput(child.stderr!)];
+  const output = () => outputs.map((last) => last()).join('\n');
   return new Promise((resolve, reject) => {
     const settle = (settled: () => void) => {
-      clearInterval(cpuTimer);
+      clearInterval(limitTimer);
       clearTimeout(wallTimer);
+      clearTimeout(giveTimer);
       child.off('close', onClose);
       settled();
     };
-    const tooSlow = () => {
-      settle(() => reject(new StartError('Script startup exceeded CPU time limit.')));
+    const exceeded = (what: string) => {
+      settle(() => reject(new StartError(`Script startup exceeded ${what} limit.`)));
       child.kill('SIGKILL');
     };
     // Not 'exit': what the process wrote last may arrive after that.
     const onClose = () => settle(() => reject(new StartError(startupMessage(output()))));
-    const cpuTimer = setInterval(() => {
-      const used = cpuMs(zygote.workerdPid());
-      if (used !== null && used - cpuBefore > limits.cpuMs) tooSlow();
-    }, CPU_CHECK_MS);
-    const wallTimer = setTimeout(tooSlow, limits.wallMs);
+    const limitTimer = setInterval(() => {
+      if (cpuBefore === null) return;
+      const pid = zygote.workerdPid();
+      if ((cpuMs(pid) ?? 0) - cpuBefore > limits.cpuMs) exceeded('CPU time');
+      else if ((privateBytes(pid) ?? 0) > limits.bytes) exceeded('memory');
+    }, CHECK_MS);
+    const wallTimer = setTimeout(() => exceeded('CPU time'), limits.wallMs);
     child.once('close', onClose);
     const control = child.stdio[3] as Readable;
     // Sockets are told only after the script was evaluated: the first one says that all went well.
@@ -54,20 +64,18 @@ export function start(zygote: Zygote, config: Buffer, limits: StartLimits): Prom
       control.resume();
       settle(() => resolve({ startupTimeMs: Math.max(1, Math.round(performance.now() - began)), output }));
     });
-    child.stdin!.end(config);
+    let giveTimer: NodeJS.Timeout | undefined;
+    const give = () => {
+      if (!zygote.runs()) {
+        giveTimer = setTimeout(give, RUNS_CHECK_MS);
+        return;
+      }
+      began = performance.now();
+      cpuBefore = cpuMs(zygote.workerdPid()) ?? 0;
+      child.stdin!.end(config);
+    };
+    give();
   });
-}
-
-/** Always drains both streams (a full pipe would stall the Worker) and keeps their last bytes. */
-function collect(...streams: Readable[]): () => string {
-  let kept = '';
-  for (const stream of streams) {
-    stream.setEncoding('utf8');
-    stream.on('data', (text: string) => {
-      kept = (kept + text).slice(-OUTPUT_BYTES);
-    });
-  }
-  return () => kept;
 }
 
 /** What the runtime wrote about the failed start, without its own noise. Structured log lines carry it in `message`. */

@@ -8,7 +8,7 @@ import { setPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { log, reason } from '../../model/log.ts';
 import type { Isolate } from './isolate.ts';
-import { openFiles } from './process-stats.ts';
+import { openFiles, RUNTIME_BYTES } from './process-stats.ts';
 
 const TICK_MS = 50;
 /** Processes without requests are looked at on every n-th tick only. */
@@ -26,8 +26,6 @@ const STUCK_NICE = 10;
 const BUSY_AFTER_MS = 100;
 /** A ping that is not answered stays open until the limit decides; this bounds it for limits of minutes. */
 const PING_TIMEOUT_MS = 600_000;
-/** What workerd holds beside the JavaScript heap under load: a hello world that answers 20,000 requests a second holds 175 MB until V8 collects. */
-const RUNTIME_BYTES = 192 * 1024 * 1024;
 const MiB = 1024 * 1024;
 
 interface Watch {

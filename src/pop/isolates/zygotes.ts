@@ -6,11 +6,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
 import { log, reason } from '../../model/log.ts';
-import { makeDirectory } from './directory.ts';
+import { makeDirectory, unmakeDirectory } from './directory.ts';
 import { type Sandbox, sandboxCommand, uidOf, uidOfObjects } from './sandbox.ts';
 
+/** Name of workerd's processes (comm in proc(5)). */
+const RUNTIME = 'workerd';
 const SERVE = ['serve', '--experimental', '--binary', '--control-fd=3', '-'];
 /** A taken zygote is replaced when its own start is over, not beside it. */
 const REFILL_AFTER_MS = 100;
@@ -24,8 +25,13 @@ export interface Zygote {
   /** Its own uid; null if it has the supervisor's. */
   uid: number | null;
   process: ChildProcess;
-  /** Host pid of workerd itself; known at the latest when it listens. */
+  /** Host pid of workerd itself; known when it runs. */
   workerdPid(): number;
+  /**
+   * The sandbox is set up and workerd runs in it. Only then it may get its configuration: before, its death with the supervisor is not
+   * certain, except by the end of its standard input.
+   */
+  runs(): boolean;
 }
 
 export class Zygotes {
@@ -118,29 +124,35 @@ export class Zygotes {
     const uid = objects ? objects.uid : uidOf(index);
     const directory = join(this.#runDir, 'i', id);
     await makeDirectory(directory, uid, objects?.directory);
-    const { level } = this.#sandbox;
-    const { command, args, infoFd } = sandboxCommand(level, directory, uid, serve, objects?.directory);
+    try {
+      const process = await this.#spawn(directory, uid, serve, objects?.directory);
+      const workerdPid = () => youngest(process.pid!);
+      return { id, directory, uid, process, workerdPid, runs: () => nameOf(workerdPid()) === RUNTIME };
+    } catch (error) {
+      await unmakeDirectory(directory).catch((left: unknown) =>
+        log('warn', 'a directory is left', { directory, error: reason(left) }),
+      );
+      throw error;
+    }
+  }
+
+  /** Throws if the kernel has no process or descriptor to give. */
+  async #spawn(directory: string, uid: number | null, serve: string[], objects?: string): Promise<ChildProcess> {
+    const { command, args } = sandboxCommand(this.#sandbox.level, directory, uid, serve, objects);
     const child = spawn(command, args, {
       // Signals of the terminal are for the supervisor.
       detached: true,
       cwd: directory,
-      stdio: ['pipe', 'pipe', 'pipe', 'pipe', infoFd === null ? 'ignore' : 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
     });
-    let told = 0;
-    if (infoFd !== null) {
-      let text = '';
-      (child.stdio[infoFd] as Readable).on('data', (bytes: Buffer) => {
-        text += bytes.toString();
-        told = Number(/"child-pid":\s*(\d+)/.exec(text)?.[1] ?? 0);
-      });
-    }
     // Errors of stdin (a process that died before it read) show as its exit.
     child.stdin?.on('error', () => undefined);
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve);
-      child.once('error', reject);
+      // Stays: a signal that cannot be sent is an 'error' too.
+      child.on('error', reject);
     });
-    return { id, directory, uid, process: child, workerdPid: () => youngest(told || child.pid!) };
+    return child;
   }
 }
 
@@ -157,5 +169,13 @@ function youngest(pid: number): number {
     }
     if (children.length !== 1) return pid;
     pid = Number(children[0]);
+  }
+}
+
+function nameOf(pid: number): string | null {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return null;
   }
 }
