@@ -32,7 +32,10 @@ export class Turns {
     const line = this.#waiting.get(tenant);
     const next = line?.shift();
     if (line?.length === 0) this.#waiting.delete(tenant);
-    if (next) return next();
+    if (next) {
+      next();
+      return;
+    }
     const left = this.#busy.get(tenant)! - 1;
     if (left > 0) this.#busy.set(tenant, left);
     else this.#busy.delete(tenant);
