@@ -32,6 +32,10 @@ it('the first start says where everything is', () => {
   }
 });
 
+it('it warns once of running as root', () => {
+  assert.equal(edge.output().match(/runs as root/g)?.length ?? 0, process.getuid?.() === 0 ? 1 : 0);
+});
+
 it('wrangler.env can be sourced and is for its owner only', () => {
   const path = join(dataDir, 'wrangler.env');
   assert.equal(statSync(path).mode & 0o777, 0o600);
