@@ -90,3 +90,18 @@ it('a schedule that cannot be understood does not keep the deploy, nor the next 
   assert.deepEqual(retired, ['v1']);
   scheduler.close();
 });
+
+it('a deploy does not wait for the version of another script that takes long to start', async () => {
+  const never = new Promise<void>(() => undefined);
+  const { applier, put, deploy, applied, told } = open(async ({ id }) => {
+    if (id === 'slow') await never;
+  });
+  put({ ...version('slow'), script: 'o' });
+  put(version('v1'));
+  applier.apply([
+    { key: keys.script('b', 'o'), value: { ...script('slow'), accountId: 'b', name: 'o' }, sequence: 100 },
+  ] as never);
+  deploy(script('v1'));
+  await applied();
+  assert.ok(told.some(({ key }) => key === keys.script('a', 's')));
+});

@@ -12,6 +12,9 @@ import type { Fleet } from './fleet.ts';
 import type { Follower } from './follower.ts';
 import type { Scheduler } from './scheduler.ts';
 
+/** Changes of scripts whose end can be waited for by their sequence. */
+const REMEMBERED = 1000;
+
 /** Applies ledger changes in order; those of one script wait for its new version to take requests, others do not wait for it. */
 export class Applier {
   readonly #follower: Follower;
@@ -20,6 +23,8 @@ export class Applier {
   readonly #tell: (changes: EdgeChange[]) => void;
   /** Script key -> its changes that are being applied. */
   readonly #chains = new Map<string, Promise<void>>();
+  /** Sequence of a script's change -> its end; the latest ones. */
+  readonly #bySequence = new Map<number, Promise<void>>();
   #waiters: { sequence: number; resolve: () => void }[] = [];
 
   constructor(follower: Follower, fleet: Fleet, scheduler: Scheduler, tell: (changes: EdgeChange[]) => void) {
@@ -69,7 +74,7 @@ export class Applier {
     for (const change of changes) {
       const before = this.#follower.scripts.get(change.key);
       const told = this.#follower.apply(change);
-      if (told && change.key.startsWith(keys.scripts())) this.#applyScript(change.key, before);
+      if (told && change.key.startsWith(keys.scripts())) this.#applyScript(change.key, before, change.sequence);
       else if (told) {
         this.#tellOne(told);
         if (told.doc === null && change.key.startsWith(keys.versions())) {
@@ -82,20 +87,28 @@ export class Applier {
     for (const { resolve } of ready) resolve();
   }
 
-  /** Resolves when everything up to `sequence` is applied, new versions included. */
+  /**
+   * Resolves when everything up to `sequence` is applied, new versions included; if that is a script's own change, without waiting for other
+   * scripts: a tenant whose versions take long to start keeps nobody else's deploy.
+   */
   async applied(sequence: number): Promise<void> {
     if (sequence > this.#follower.sequence) {
       await new Promise<void>((resolve) => this.#waiters.push({ sequence, resolve }));
     }
-    await Promise.all(this.#chains.values());
+    await (this.#bySequence.get(sequence) ?? Promise.all(this.#chains.values()));
   }
 
-  #applyScript(key: string, before: Script | undefined): void {
+  #applyScript(key: string, before: Script | undefined, sequence: number): void {
     const chain = (this.#chains.get(key) ?? Promise.resolve())
       .then(() => this.#switchOver(key, before))
       // The next change of the script is applied all the same, and the others' are not held up.
       .catch((error: unknown) => log('error', 'a change was not applied', { key, error: reason(error) }));
     this.#chains.set(key, chain);
+    this.#bySequence.set(sequence, chain);
+    for (const oldest of this.#bySequence.keys()) {
+      if (this.#bySequence.size <= REMEMBERED) break;
+      this.#bySequence.delete(oldest);
+    }
     void chain.finally(() => {
       if (this.#chains.get(key) === chain) this.#chains.delete(key);
     });

@@ -133,6 +133,21 @@ it('a process that dies during a tail switch is not retired', async () => {
   assert.deepEqual(retired, []);
 });
 
+it('a version that does not start is not started without end: after ten failures it pauses', async () => {
+  const { group, start, starts } = open();
+  for (let i = 0; i < 11; i++) {
+    const failing = assert.rejects(group.ensure(), /broken/);
+    await start(i, new Error('broken'));
+    await failing;
+  }
+  const paused = assert.rejects(group.ensure(), /replaced/);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.equal(starts.length, 11);
+  group.close();
+  await paused;
+  assert.equal(starts.length, 11);
+});
+
 it('what has ended already does not stay among those that leave', () => {
   const retirement = new Retirement();
   const isolate = new FakeIsolate('i0', false);

@@ -6,7 +6,7 @@ import type { Version } from '../model/documents.ts';
 import type { IsolateSet } from '../model/messages.ts';
 import type { Isolate, IsolateSpec } from './isolates/host.ts';
 
-/** After this many deaths within the window a version pauses before it is started again. */
+/** After this many deaths and failed starts within the window a version pauses before it is started again. */
 const CRASH_WINDOW_MS = 10_000;
 const CRASHES_WITHOUT_PAUSE = 10;
 const CRASH_PAUSE_MS = 1_000;
@@ -119,7 +119,13 @@ export class Group {
       await new Promise((resolve) => setTimeout(resolve, CRASH_PAUSE_MS));
       if (this.#closed) throw new Error(REPLACED);
     }
-    await this.#startOne();
+    try {
+      await this.#startOne();
+    } catch (error) {
+      // Every request asks for a start: what does not start would be started without end.
+      this.#crashes.push(Date.now());
+      throw error;
+    }
   }
 
   async #startOne(): Promise<void> {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -197,6 +198,29 @@ describe('a limit', () => {
     await lost;
     assert.equal(await looping.verdict(), 'exceededCpu');
     await good.stop(1_000);
+  });
+
+  it('of CPU ends a loop also while more connections wait than the kernel lets wait', async () => {
+    const version = await bench.version(
+      { 'a.js': 'export default { fetch() { for (;;); } }' },
+      { limits: { cpuMs: 200, memoryMb: 128, subrequests: 50 } },
+    );
+    const isolate = await host.start({ version, tailed: false, entrypoints: [] });
+    const exit = once(isolate, 'exit');
+    const lost = assert.rejects(ask(isolate.ref.main));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const most = Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8'));
+    // In one go: the watchdog's first ping comes after them.
+    let refused = 0;
+    const waiting = Array.from({ length: most + 10 }, () =>
+      connect(isolate.ref.main).on('error', (error: NodeJS.ErrnoException) => {
+        if (error.code === 'EAGAIN') refused++;
+      }),
+    );
+    assert.deepEqual(await exit, ['exceededCpu']);
+    assert.ok(refused > 0);
+    for (const socket of waiting) socket.destroy();
+    await lost;
   });
 
   for (const [what, code] of [

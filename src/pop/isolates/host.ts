@@ -23,6 +23,7 @@ import { Isolate } from './isolate.ts';
 import { dataBytes, RUNTIME_BYTES } from './process-stats.ts';
 import { detectSandbox, type SandboxLevel } from './sandbox.ts';
 import { type StartLimits, start } from './start.ts';
+import { Turns } from './turns.ts';
 import { Watchdog } from './watchdog.ts';
 import { type Zygote, Zygotes } from './zygotes.ts';
 
@@ -30,6 +31,8 @@ export { StartError } from './config.ts';
 export { Isolate } from './isolate.ts';
 
 const INSPECT_MS = 5_000;
+/** Scripts of one account that are inspected at a time: each may take a second of a core. */
+const INSPECTIONS_PER_ACCOUNT = 2;
 const STOP_MS = 2_000;
 /** A process is bounded by the kernel this long after its start; the watchdog looks from the beginning. */
 const BOUND_AFTER_MS = 100;
@@ -75,6 +78,7 @@ export class IsolateHost {
   readonly #isolates = new Set<Isolate>();
   readonly #watchdog: Watchdog;
   readonly #configs: ConfigCache;
+  readonly #inspections = new Turns(INSPECTIONS_PER_ACCOUNT);
   #closed = false;
 
   constructor(options: HostOptions, sandbox: SandboxLevel, zygotes: Zygotes) {
@@ -146,8 +150,12 @@ export class IsolateHost {
     }
   }
 
-  /** Starts the script once, beside a Worker that tells what its modules export. */
-  async inspect(version: Version): Promise<InspectResult> {
+  /** Starts the script once, beside a Worker that tells what its modules export. An account's uploads wait for each other. */
+  inspect(version: Version): Promise<InspectResult> {
+    return this.#inspections.take(version.accountId, () => this.#inspect(version));
+  }
+
+  async #inspect(version: Version): Promise<InspectResult> {
     const variant: Variant = { tailed: false, entrypoints: [], inspect: version.format === 'modules', strict: true };
     let zygote: Zygote | null = null;
     try {

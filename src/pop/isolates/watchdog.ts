@@ -86,16 +86,26 @@ export class Watchdog {
   #ping(watch: Watch): void {
     watch.unseenMs = 0;
     watch.ping = { sentAt: Date.now(), cpuMs: watch.isolate.cpuMs };
-    // Looked at closely until it answers.
+    this.#awaitAnswer(watch);
+  }
+
+  /** Looked at closely until it answers. */
+  #awaitAnswer(watch: Watch): void {
+    const { isolate } = watch;
     const end = () => {
       watch.ping = null;
-      if (!watch.isolate.busy) return;
-      watch.isolate.busy = false;
-      setNice(watch.isolate, 0);
+      if (!isolate.busy) return;
+      isolate.busy = false;
+      setNice(isolate, 0);
     };
-    watch.isolate.ping(PING_TIMEOUT_MS).then(end, (error: unknown) => {
+    isolate.ping(PING_TIMEOUT_MS).then(end, (error: NodeJS.ErrnoException) => {
+      // As many connections wait as the kernel lets wait (unix(7)): that is no answer, or who has clients enough would escape.
+      if (error.code === 'EAGAIN' && !isolate.ended) {
+        setTimeout(() => this.#awaitAnswer(watch), TICK_MS).unref();
+        return;
+      }
       end();
-      if (!watch.isolate.ended) log('debug', 'a ping failed', { isolate: watch.isolate.ref.id, error: reason(error) });
+      if (!isolate.ended) log('debug', 'a ping failed', { isolate: isolate.ref.id, error: reason(error) });
     });
   }
 }
