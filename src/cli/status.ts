@@ -79,6 +79,9 @@ function render(status: Status, running: Running, data: string, before?: Status)
     `Edge http :${running.http}, https :${running.https}; control API :${running.api}; sandbox ${status.sandbox}; ledger at ${status.sequence}`,
   ];
   if (status.traffic) lines.push(...traffic(status.traffic, before?.traffic));
+  for (const { script, cron, count, lastOn } of status.missed) {
+    lines.push(`Missed while the machine was down: "${cron}" of ${script}, ${count} times, the last at ${lastOn}`);
+  }
   lines.push(
     '',
     table(

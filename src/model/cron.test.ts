@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { cronError, nextRun } from './cron.ts';
+import { cronError, dueBetween, nextRun } from './cron.ts';
 
 // A Friday.
 const after = new Date('2026-11-20T12:00:30Z');
@@ -37,4 +37,13 @@ describe('cron expressions', () => {
   ]) {
     it(`${JSON.stringify(expression)} is refused`, () => assert.notEqual(cronError(expression), null));
   }
+});
+
+describe('what came due between two times', () => {
+  const to = new Date('2026-11-20T13:00:00Z');
+  it('is counted, with the last time', () => {
+    assert.deepEqual(dueBetween('*/10 * * * *', after, to, 100), { count: 6, last: to });
+    assert.deepEqual(dueBetween('0 0 1 1 *', after, to, 100), { count: 0, last: null });
+  });
+  it('is counted to a bound', () => assert.equal(dueBetween('* * * * *', after, to, 7).count, 7));
 });

@@ -23,6 +23,23 @@ export function nextRun(expression: string, after: Date): Date | null {
   return parse(expression).nextRun(after);
 }
 
+/** How often the expression came due after `from` and not after `to`, at most `most` times, and when last. Throws for an invalid one. */
+export function dueBetween(
+  expression: string,
+  from: Date,
+  to: Date,
+  most: number,
+): { count: number; last: Date | null } {
+  const cron = parse(expression);
+  let count = 0;
+  let last: Date | null = null;
+  for (let due = cron.nextRun(from); due && due <= to && count < most; due = cron.nextRun(due)) {
+    count++;
+    last = due;
+  }
+  return { count, last };
+}
+
 function parse(expression: string): Cron {
   // Paused: it only calculates.
   return new Cron(expression, { timezone: 'UTC', paused: true, alternativeWeekdays: true, mode: '5-part' });

@@ -24,6 +24,8 @@ export function layout(dataDir: string) {
     hostCertificates: at('tls', 'hosts'),
     usage: at('usage.sqlite'),
     logs: at('logs'),
+    /** Its time is when the machine was alive last. */
+    alive: at('alive'),
     /** Compiled configs of versions, sealed; may be deleted at any time. */
     compiled: at('compiled'),
     /** What a person sources to make wrangler talk to this edge, mode 0600. */

@@ -124,6 +124,16 @@ export interface PopTraffic {
   limitHits: Record<string, number>;
 }
 
+/** Cron events of one trigger that came due while the machine was down. */
+export interface MissedEvents {
+  accountId: string;
+  script: string;
+  cron: string;
+  count: number;
+  /** ISO 8601. */
+  lastOn: string;
+}
+
 export interface PopStatus {
   colo: string;
   sequence: number;
@@ -134,6 +144,8 @@ export interface PopStatus {
   /** The machine is being stopped. */
   draining: boolean;
   traffic: PopTraffic;
+  /** Before this start. */
+  missed: MissedEvents[];
   isolates: IsolateStatus[];
 }
 

@@ -2,12 +2,16 @@
  * Cron triggers: one timer for the next minute that any schedule names. Missed minutes (the machine was down or asleep) are not
  * replayed. Source of the semantics: https://developers.cloudflare.com/workers/configuration/cron-triggers/
  */
-import { nextRun } from '../model/cron.ts';
+import { dueBetween, nextRun } from '../model/cron.ts';
 import type { Script } from '../model/documents.ts';
 import { log, reason } from '../model/log.ts';
+import type { MissedEvents } from '../model/messages.ts';
 
 /** setTimeout's longest delay; a later schedule is looked at again then. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
+
+/** Missed events of one trigger are counted so far. */
+const MAX_MISSED = 10_000;
 
 /** Runs one event of a script; the supervisor chooses the version. */
 export type Run = (script: Script, cron: string, timeMs: number) => Promise<unknown>;
@@ -30,6 +34,23 @@ export class Scheduler {
     script.schedules.forEach(({ cron }, index) => {
       this.#arm(timers, index, script, cron, new Date());
     });
+  }
+
+  /** Events of these scripts that came due while the machine was down. They are told of, not replayed. */
+  missed(scripts: Iterable<Script>, from: Date, to: Date): MissedEvents[] {
+    const found: MissedEvents[] = [];
+    for (const { accountId, name, schedules, deployment } of scripts) {
+      if (!deployment) continue;
+      for (const { cron } of schedules) {
+        try {
+          const { count, last } = dueBetween(cron, from, to, MAX_MISSED);
+          if (last) found.push({ accountId, script: name, cron, count, lastOn: last.toISOString() });
+        } catch (error) {
+          log('error', 'a cron trigger is not understood', { script: name, cron, error: reason(error) });
+        }
+      }
+    }
+    return found;
   }
 
   close(): void {

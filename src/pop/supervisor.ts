@@ -7,10 +7,12 @@
 
 import { Metrics } from '../metrics/metrics.ts';
 import { layout } from '../model/layout.ts';
+import { log } from '../model/log.ts';
 import type { PopStatus, Requests } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
 import { pickVersion } from '../model/traffic.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
+import { openHeartbeat } from '../state/heartbeat.ts';
 import { createHub } from '../state/local-bus.ts';
 import { openSqliteLedger } from '../state/sqlite-ledger.ts';
 import { openUsage } from '../state/usage.ts';
@@ -56,6 +58,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
   const vault = openVault(paths.secretKey);
   const usage = openUsage(paths.usage);
   const ownCertificates = openOperatorCertificates(settings.tls.certificates);
+  const heartbeat = openHeartbeat(paths.alive);
   const certificates = await openCertificates(settings.dataDir, settings.limits.certificatesPerMinute);
   const hub = createHub();
   const stopMetering = startMetering(hub, usage);
@@ -147,11 +150,14 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
       processes: children.list(),
       draining,
       traffic: metrics.traffic(),
+      missed,
       isolates: fleet.status(),
     };
   }
 
   await applier.load(ledger);
+  const missed = heartbeat.before ? scheduler.missed(follower.scripts.values(), heartbeat.before, new Date()) : [];
+  for (const events of missed) log('warn', 'cron events were missed while the machine was down', { ...events });
   await children.start('data', 'data/process.ts');
   /** Names of the edge processes by slot: "edge-0", and "edge-0b" for the process that takes its place, in turns. */
   const edges = Array.from({ length: settings.edges }, (_, slot) => `edge-${slot}`);
@@ -174,6 +180,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     async close() {
       draining = true;
       scheduler.close();
+      heartbeat.close();
       tickets.close();
       // All there are: a reload may just be starting one.
       const others = children.list().map(({ name }) => name);

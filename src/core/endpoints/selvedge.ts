@@ -26,6 +26,7 @@ export function registerSelvedge(app: App, context: CoreContext): void {
       const { traffic, ...rest } = status;
       return {
         ...rest,
+        missed: status.missed.filter(({ accountId }) => accountId === account.id),
         isolates: status.isolates.filter(({ accountId }) => accountId === account.id),
         // Of all accounts together.
         ...(isOperator(c, undefined) && { traffic }),
