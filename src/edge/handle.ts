@@ -2,7 +2,7 @@
  * A request's way through the edge, stage by stage: identify -> head -> route -> version -> assets -> worker. Each stage is a file of this
  * folder with that name.
  */
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import { type IncomingMessage, METHODS, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -50,6 +50,7 @@ interface Peer {
   forwarded: Map<string, Client | Promise<Client>> | null;
 }
 const peers = new WeakMap<object, Peer>();
+const KNOWN_METHODS = new Set(METHODS);
 /** Below it load balancers ask for /live and /ready, by whatever host name. */
 const HEALTH_PATH = '/.well-known/selvedge/';
 /** Clients that one connection of a trusted proxy remembers. */
@@ -227,6 +228,8 @@ function headOf(edge: Edge, request: Request, client: Client, reply: Reply, ray:
       throw new BadRequest(505, `HTTP/${request.httpVersion} is not spoken here.`);
     if (request.httpVersion === '1.0' && request.headers['transfer-encoding'] !== undefined)
       throw new BadRequest(400, 'HTTP/1.0 has no chunks.');
+    // Node's parser refuses others over HTTP/1.1.
+    if (overHttp2 && !KNOWN_METHODS.has(method)) throw new BadRequest(400, 'The method is not known here.');
     const head = readHead(method, request.url ?? '/', request.rawHeaders, client.scheme);
     if (overHttp2) {
       const { stream } = request as Http2ServerRequest;

@@ -13,6 +13,7 @@ import {
   type Http2Session,
 } from 'node:http2';
 import type { AddressInfo, ListenOptions, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { log, reason } from '../model/log.ts';
 import { type Edge, handleHttp1, handleHttp2, handleUpgrade } from './handle.ts';
@@ -220,9 +221,11 @@ function configure(edge: Edge, server: Server): void {
   server.maxHeadersCount = 0;
   server.maxRequestsPerSocket = edge.settings.limits.requestsPerConnection;
   server.on('upgrade', (request, socket, early) => handleUpgrade(edge, request, socket, early));
-  server.on('connect', (_request, socket) =>
-    socket.end('HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'),
-  );
+  server.on('connect', (request: IncomingMessage | Http2ServerRequest, answer: Duplex | Http2ServerResponse) => {
+    // Over HTTP/2 Node gives a response, not a socket: it is refused with the other requests, by a page.
+    if (request.httpVersionMajor === 2) handleHttp2(edge, request as Http2ServerRequest, answer as Http2ServerResponse);
+    else (answer as Duplex).end('HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+  });
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     // Its answer is on the way, and closes the connection.
     if (isRefused(socket)) return;
