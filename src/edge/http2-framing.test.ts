@@ -1,7 +1,7 @@
 /** The corpus of malformed HTTP/2 requests, as raw frames, against the real listener before a real Worker that tells what reaches it. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect as connectHttp2 } from 'node:http2';
+import { connect as connectHttp2, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2';
 import { after, beforeEach, describe, it } from 'node:test';
 import { connect } from 'node:tls';
 import { HTTP2_CORPUS, type Http2Case } from './http2-corpus.ts';
@@ -11,6 +11,10 @@ const WORKER = `const seen = [];
 export default { async fetch(request) {
   const { pathname } = new URL(request.url);
   if (pathname === '/seen') return Response.json(seen.splice(0));
+  if (pathname === '/odd') return new Response('odd', { headers: [
+    ['Connection', 'x-a'], ['Keep-Alive', 'timeout=1'], ['TE', 'gzip'], ['HTTP2-Settings', 'AAMAAABk'], ['Upgrade', 'h2c'],
+    ['Proxy-Connection', 'close'], ['set-cookie', 'a=1'], ['set-cookie', 'b=2'], ['x-twice', '1'], ['x-twice', '2'], ['x-content-type-options', 'nosniff'], ['x-content-type-options', 'nosniff'],
+  ] });
   let body = null;
   try { body = await request.text(); } catch {}
   seen.push({ method: request.method, pathname, body, names: [...request.headers.keys()] });
@@ -190,30 +194,52 @@ describe('an HTTP/2 request with more body than it announced ends its connection
 });
 
 describe('over HTTP/2, by a real client,', () => {
-  const ask = async (method: string) => {
+  const ask = async (fields: OutgoingHttpHeaders) => {
     const session = connectHttp2(`https://127.0.0.1:${bench.httpsPort}`, {
       ca: bench.certificates.caPem,
       servername: HOST,
     });
-    const stream = session.request({
-      ':method': method,
-      ':authority': HOST,
-      ...(method === 'CONNECT' ? {} : { ':path': '/' }),
-    });
-    const [head] = await once(stream, 'response');
+    const stream = session.request({ ':authority': HOST, ...fields });
+    let continued = 0;
+    stream.on('continue', () => continued++);
+    const [head, , raw] = (await once(stream, 'response')) as [IncomingHttpHeaders, number, string[]];
     let text = '';
     for await (const chunk of stream.setEncoding('utf8')) text += chunk;
     session.close();
-    return { status: head[':status'], type: head['content-type'], text };
+    return { status: head[':status'], head, raw, continued, text };
   };
 
   for (const method of ['CONNECT', 'TRACE']) {
     it(`${method} is refused with 405 and a page that says so`, async () => {
-      const { status, type, text } = await ask(method);
-      assert.deepEqual([status, type], [405, 'text/html; charset=utf-8']);
+      const { status, head, text } = await ask({
+        ':method': method,
+        ...(method === 'CONNECT' ? {} : { ':path': '/' }),
+      });
+      assert.deepEqual([status, head['content-type']], [405, 'text/html; charset=utf-8']);
       assert.match(text, new RegExp(`${method} is not answered here`));
       assert.equal(bench.records.at(-1)!.outcome, 'methodNotAllowed');
       assert.deepEqual(await seen(), []);
     });
   }
+
+  it('Expect: 100-continue is answered at once, and other expectations with 417', async () => {
+    const { status, continued } = await ask({ ':path': '/', expect: '100-continue' });
+    assert.deepEqual([status, continued], [200, 1]);
+    assert.equal((await ask({ ':path': '/', expect: 'the unexpected' })).status, 417);
+    assert.equal((await seen()).length, 1);
+  });
+
+  it('an answer has no fields of the connection, and all others as often as the Worker says', async () => {
+    const { head, raw, text } = await ask({ ':path': '/odd' });
+    assert.equal(text, 'odd');
+    for (const name of ['connection', 'keep-alive', 'te', 'http2-settings', 'upgrade', 'proxy-connection'])
+      assert.equal(head[name], undefined, name);
+    const values = (name: string) => raw.filter((_, i) => i % 2 === 1 && raw[i - 1] === name);
+    assert.deepEqual(values('set-cookie'), ['a=1', 'b=2']);
+    assert.deepEqual(values('x-twice'), ['1', '2']);
+    // As over HTTP/1.1, where Node does not mind either.
+    assert.deepEqual(values('x-content-type-options'), ['nosniff', 'nosniff']);
+    assert.equal(values('date').length, 1);
+    assert.equal(head['content-length'], '3');
+  });
 });

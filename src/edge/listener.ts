@@ -138,6 +138,8 @@ function createSecure(edge: Edge): SecureServer {
       handshakeTimeout: limits.handshakeTimeoutMs,
       maxHeaderListPairs: 2 * limits.headerCount,
       settings: { maxConcurrentStreams: limits.http2Streams },
+      // A Worker that repeats such a field has its answer passed on as over HTTP/1.1; Node would throw.
+      strictSingleValueFields: false,
       maxSessionMemory: 10,
       maxSessionInvalidFrames: 100,
       // Above it nghttp2 ends the session with GOAWAY (CVE-2023-44487).

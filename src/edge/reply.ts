@@ -94,8 +94,10 @@ export class Http1Reply implements Reply {
   }
 }
 
-/** Headers of the connection, which HTTP/2 does not have (RFC 9113, 8.2.2). */
-const NOT_IN_HTTP2 = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
+/** Headers of the connection, which HTTP/2 does not have (RFC 9113, 8.2.2); Node throws at them. */
+const NOT_IN_HTTP2 = new Set([
+  'connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade', 'te', 'http2-settings',
+]); // biome-ignore format: a table
 
 export class Http2Reply implements Reply {
   readonly #response: Http2ServerResponse;
