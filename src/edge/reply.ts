@@ -122,7 +122,7 @@ export class Http2Reply implements Reply {
       else fields[name] = Array.isArray(before) ? [...before, headers[i + 1]!] : [before, headers[i + 1]!];
     }
     const { stream } = this.#response;
-    if (!stream.destroyed && !stream.headersSent) stream.respond(fields);
+    if (!this.gone && !stream.headersSent) stream.respond(fields);
   }
   write(chunk: Buffer): boolean {
     this.record.bytesOut += chunk.length;
@@ -137,15 +137,16 @@ export class Http2Reply implements Reply {
     this.#response.stream.on('drain', handler);
   }
   onGone(handler: () => void): void {
-    const { stream } = this.#response;
-    stream.on('close', () => {
-      if (stream.writableFinished) return;
+    // Not 'close': that waits for the request's body to be read. What is lost behind `end` was recorded there.
+    this.#response.stream.on('aborted', () => {
       this.record.end('canceled');
       handler();
     });
   }
   get gone(): boolean {
-    return this.#response.stream.destroyed;
+    const { stream } = this.#response;
+    // What is closed without an error is not destroyed before its body is read.
+    return stream.destroyed || stream.closed;
   }
   cut(): void {
     this.record.end(broken(this.record));
