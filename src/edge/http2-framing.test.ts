@@ -5,7 +5,16 @@ import { connect as connectHttp2, type IncomingHttpHeaders, type OutgoingHttpHea
 import { after, beforeEach, describe, it } from 'node:test';
 import { connect } from 'node:tls';
 import { HTTP2_CORPUS, type Http2Case } from './http2-corpus.ts';
-import { answer, HOST, open, openBench, versionId } from './testing.ts';
+import {
+  answer,
+  http2Frame as frame,
+  HOST,
+  HTTP2_PREFACE,
+  http2Fields,
+  open,
+  openBench,
+  versionId,
+} from './testing.ts';
 
 const WORKER = `const seen = [];
 export default { async fetch(request) {
@@ -48,32 +57,9 @@ const END_STREAM = 1;
 const END_HEADERS = 4;
 const MAX_FRAME_BYTES = 16_384;
 
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
-
-/** Text of any bytes with its length (RFC 7541, 5.2), without Huffman coding. */
-function literal(text: string): Buffer {
-  const bytes = Buffer.from(text.replaceAll('HOST', HOST), 'latin1');
-  const length: number[] = [];
-  if (bytes.length < 127) length.push(bytes.length);
-  else {
-    length.push(127);
-    let rest = bytes.length - 127;
-    for (; rest >= 128; rest >>= 7) length.push((rest & 127) | 128);
-    length.push(rest);
-  }
-  return Buffer.concat([Buffer.from(length), bytes]);
-}
-
-/** A header section, each field literal and not indexed (RFC 7541, 6.2.2), in as many frames as it takes. */
+/** A header section in as many frames as it takes. */
 function headers(stream: number, fields: [string, string][], endStream: boolean): Buffer {
-  const block = Buffer.concat(fields.flatMap(([name, value]) => [Buffer.from([0]), literal(name), literal(value)]));
+  const block = http2Fields(fields);
   const frames: Buffer[] = [];
   for (let at = 0; at === 0 || at < block.length; at += MAX_FRAME_BYTES) {
     const last = at + MAX_FRAME_BYTES >= block.length;
@@ -131,8 +117,7 @@ function send(each: Http2Case): Promise<Answer> {
     socket.on('error', () => undefined);
     socket.on('close', () => resolve(answered));
     socket.on('secureConnect', () => {
-      const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
-      socket.write(Buffer.concat([preface, frame(SETTINGS, 0, 0, Buffer.alloc(0)), requestFrames(1, each)]));
+      socket.write(Buffer.concat([HTTP2_PREFACE, frame(SETTINGS, 0, 0, Buffer.alloc(0)), requestFrames(1, each)]));
     });
     socket.on('data', (bytes: Buffer) => {
       pending = Buffer.concat([pending, bytes]);

@@ -191,7 +191,7 @@ describe('HTTP/2', () => {
 
 describe('an HTTP/2 stream that is given up before its answer', () => {
   for (const code of [0 /* NO_ERROR */, 8 /* CANCEL */, 2 /* INTERNAL_ERROR */]) {
-    for (const method of ['GET', 'POST']) {
+    for (const method of ['GET', 'HEAD', 'POST']) {
       it(`with code ${code} is canceled, and harms nobody: ${method}`, async () => {
         const session = await openHttp2();
         bench.records.length = 0;
