@@ -4,9 +4,21 @@ import { once } from 'node:events';
 import { type ClientHttp2Session, connect as connectHttp2, constants } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { after, describe, it } from 'node:test';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { Settings } from '../model/settings.ts';
-import { answer, type Bench, HOST, open, openBench, source, until, versionId } from './testing.ts';
+import {
+  answer,
+  type Bench,
+  HOST,
+  HTTP2_PREFACE,
+  http2Fields,
+  http2Frame,
+  open,
+  openBench,
+  source,
+  until,
+  versionId,
+} from './testing.ts';
 
 /** An edge with these limits and one Worker. */
 async function benchWith(limits: Partial<Settings['limits']>, over: Partial<Settings> = {}): Promise<Bench> {
@@ -40,6 +52,20 @@ function session(bench: Bench): ClientHttp2Session {
   const made = connectHttp2(`https://127.0.0.1:${bench.httpsPort}`, { ca: bench.certificates.caPem, servername: HOST });
   made.on('error', () => undefined);
   return made;
+}
+
+/** A connection for HTTP/2 that frames are written to. */
+async function dialHttp2(bench: Bench): Promise<TLSSocket> {
+  const socket = connectTls({
+    port: bench.httpsPort,
+    host: '127.0.0.1',
+    ca: bench.certificates.caPem,
+    servername: HOST,
+    ALPNProtocols: ['h2'],
+  });
+  socket.on('error', () => undefined);
+  await once(socket, 'secureConnect');
+  return socket;
 }
 
 describe('connections', () => {
@@ -157,6 +183,52 @@ describe('a slow client is cut', async () => {
     client.destroy();
   });
 
+  it('if it has given up its only request in the middle of the body, and asks for nothing', async () => {
+    const client = session(bench);
+    const gone = once(client, 'close');
+    const stream = client.request({ ':path': '/slow', ':authority': HOST, ':method': 'POST' });
+    stream.on('error', () => undefined);
+    stream.write(Buffer.alloc(1_000_000));
+    await until(() => bench.edge.snapshot.instances.open === 1, 'it is under way');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    stream.close(constants.NGHTTP2_NO_ERROR);
+    await gone;
+  });
+
+  it('if it reads nothing from an HTTP/2 connection whose windows are open', async () => {
+    await until(() => bench.edge.connections.open === 0, 'no other is there');
+    const socket = await dialHttp2(bench);
+    socket.pause();
+    const get = http2Fields([
+      [':method', 'GET'],
+      [':scheme', 'https'],
+      [':authority', 'HOST'],
+      [':path', '/endless'],
+    ]);
+    socket.write(
+      Buffer.concat([
+        HTTP2_PREFACE,
+        // SETTINGS_INITIAL_WINDOW_SIZE, WINDOW_UPDATE, HEADERS
+        http2Frame(4, 0, 0, Buffer.from([0, 4, 0x7f, 0xff, 0xff, 0xff])),
+        http2Frame(8, 0, 0, Buffer.from([0x7f, 0, 0, 0])),
+        http2Frame(1, 5, 1, get),
+      ]),
+    );
+    await until(() => bench.edge.connections.open === 1, 'it is there');
+    await until(() => bench.edge.connections.open === 0, 'it is cut');
+    socket.destroy();
+  });
+
+  it('if it keeps an HTTP/2 connection, asks for nothing, and does not look at its end', async () => {
+    await until(() => bench.edge.connections.open === 0, 'no other is there');
+    const socket = await dialHttp2(bench);
+    socket.pause();
+    socket.write(Buffer.concat([HTTP2_PREFACE, http2Frame(4, 0, 0, Buffer.alloc(0))]));
+    await until(() => bench.edge.connections.open === 1, 'it is there');
+    await until(() => bench.edge.connections.open === 0, 'it is cut');
+    socket.destroy();
+  });
+
   it('but not one that waits for its Worker', async () => {
     bench.edge.hits.take();
     const { socket, text } = await dial(bench.httpPort);
@@ -208,32 +280,12 @@ describe('an HTTP/2 client', () => {
 
   it('that sends CONTINUATION frames without end is sent away', async () => {
     const bench = await benchWith({});
-    const socket = connectTls({
-      port: bench.httpsPort,
-      host: '127.0.0.1',
-      ca: bench.certificates.caPem,
-      servername: HOST,
-      ALPNProtocols: ['h2'],
-    });
-    socket.on('error', () => undefined);
+    const socket = await dialHttp2(bench);
     const closed = new Promise((resolve) => socket.once('close', resolve));
-    await once(socket, 'secureConnect');
-    const frame = (type: number, flags: number, stream: number, payload: Buffer) => {
-      const head = Buffer.alloc(9);
-      head.writeUIntBE(payload.length, 0, 3);
-      head[3] = type;
-      head[4] = flags;
-      head.writeUInt32BE(stream, 5);
-      return Buffer.concat([head, payload]);
-    };
     socket.write(
-      Buffer.concat([
-        Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
-        frame(4, 0, 0, Buffer.alloc(0)),
-        frame(1, 0, 1, Buffer.from([0x82])),
-      ]),
+      Buffer.concat([HTTP2_PREFACE, http2Frame(4, 0, 0, Buffer.alloc(0)), http2Frame(1, 0, 1, Buffer.from([0x82]))]),
     );
-    const timer = setInterval(() => socket.destroyed || socket.write(frame(9, 0, 1, Buffer.from([0x82]))), 2);
+    const timer = setInterval(() => socket.destroyed || socket.write(http2Frame(9, 0, 1, Buffer.from([0x82]))), 2);
     socket.resume();
     await closed;
     clearInterval(timer);

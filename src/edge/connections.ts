@@ -3,7 +3,7 @@
  * under way. A client has to send and to read; what waits for the Worker is not held against it.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Http2Session } from 'node:http2';
+import type { Http2Session, Http2Stream, ServerHttp2Stream } from 'node:http2';
 import { isIPv6, type Socket } from 'node:net';
 import type { ListenerLimits } from '../model/settings.ts';
 import type { LimitHits } from './limit-hits.ts';
@@ -12,6 +12,8 @@ const MAX_SWEEP_MS = 5_000;
 const MINUTE_MS = 60_000;
 /** RFC 9113, 7. */
 const CANCEL = 8;
+/** For a GOAWAY to go out. */
+const GOAWAY_MS = 500;
 
 /** What a sweep looks at: one request that may wait for its client. */
 interface Watched {
@@ -36,7 +38,7 @@ export class Connections {
   readonly #byAddress = new Map<string, number>();
   /** HTTP/1.1: connection -> its request. */
   readonly #requests = new Map<Socket, Watched>();
-  readonly #streams = new Set<Watched>();
+  readonly #streams = new Map<Http2Stream, Watched>();
   readonly #hasty = new WeakSet<Http2Session>();
   readonly #timer: NodeJS.Timeout;
   readonly #sockets = new Set<Socket>();
@@ -102,20 +104,10 @@ export class Connections {
     this.#requests.delete(socket);
   }
 
-  /** An HTTP/2 stream begins. `bytes`: bodies in and out so far. */
-  watchHttp2(request: Readable2, stream: Stream2, bytes: { bytesIn: number; bytesOut: number }): void {
-    const watched: Watched = {
-      waits: () =>
-        stream.writableLength > 0 || (!stream.endAfterHeaders && !stream.readableEnded && !request.isPaused()),
-      moved: () => bytes.bytesIn + bytes.bytesOut - stream.writableLength,
-      cut: () => stream.close(CANCEL),
-      since: 0,
-      base: 0,
-      last: 0,
-      lastAt: 0,
-    };
-    this.#streams.add(watched);
-    stream.once('close', () => this.#streams.delete(watched));
+  /** An HTTP/2 stream of a watched session is a request. `bytes`: bodies in and out so far. */
+  watchHttp2(stream: ServerHttp2Stream, bytes: Bytes): void {
+    // It may have left while its client was identified: its 'close' is over.
+    if (!stream.destroyed) this.#streams.set(stream, new Http2Watch(stream, bytes));
   }
 
   /** Has this session reset streams of late? Then a stream may be gone before it is worth a Worker's attention. */
@@ -123,11 +115,21 @@ export class Connections {
     return this.#hasty.has(session);
   }
 
-  /** Bounds what a client does to an HTTP/2 session beside requests; requests are counted too. */
+  /** Bounds what a client does to an HTTP/2 session beside requests; requests are counted too. Closes it when it is idle. */
   watchSession(session: Http2Session): void {
     let windowAt = Date.now();
     let control = 0;
     let requests = 0;
+    let open = 0;
+    const raw = rawOf(session);
+    // Node's own `session.setTimeout` leaves its timer behind when the session closes, and the timer holds the session for its whole time.
+    const idle = setTimeout(() => {
+      if (open === 0 && (session.closed || session.destroyed)) raw?.destroy();
+      else if (open === 0) session.close();
+      // A closed session waits for its client to end the connection: not longer than this again.
+      idle.refresh();
+    }, this.#limits.idleTimeoutMs).unref();
+    session.once('close', () => clearTimeout(idle));
     const onControl = () => {
       const now = Date.now();
       if (now - windowAt > MINUTE_MS) {
@@ -136,14 +138,22 @@ export class Connections {
       }
       if (++control !== this.#limits.http2ControlFramesPerMinute + 1) return;
       this.#hits.hit('http2_control_frames_per_minute');
-      session.destroy(undefined, 11 /* ENHANCE_YOUR_CALM */);
+      cutSession(session, 11 /* ENHANCE_YOUR_CALM */);
     };
     session.on('ping', onControl);
     session.on('remoteSettings', onControl);
+    const streams = this.#streams;
+    const hasty = this.#hasty;
+    // One function for all streams, and `on`: listeners of streams are a good part of what a request allocates.
+    function onClose(this: Http2Stream): void {
+      streams.delete(this);
+      if (this.rstCode === CANCEL) hasty.add(session);
+      open--;
+      idle.refresh();
+    }
     session.on('stream', (stream) => {
-      stream.once('close', () => {
-        if (stream.rstCode === CANCEL) this.#hasty.add(session);
-      });
+      open++;
+      stream.on('close', onClose);
       if (++requests !== this.#limits.requestsPerConnection) return;
       this.#hits.hit('requests_per_connection');
       session.close();
@@ -162,7 +172,7 @@ export class Connections {
   #sweep(): void {
     const now = Date.now();
     for (const watched of this.#requests.values()) this.#look(watched, now);
-    for (const watched of this.#streams) this.#look(watched, now);
+    for (const watched of this.#streams.values()) this.#look(watched, now);
   }
 
   #look(watched: Watched, now: number): void {
@@ -186,21 +196,57 @@ export class Connections {
     const slow = waited >= stallTimeoutMs && ((moved - watched.base) * 1000) / waited < minRateBytes;
     if (!stalled && !slow) return;
     this.#hits.hit('stall_timeout_ms');
-    this.#streams.delete(watched);
+    // Once more if that does not help.
+    watched.since = 0;
     watched.cut();
   }
 }
 
-/** Of an HTTP/2 request and its stream, what is needed here. */
-interface Readable2 {
-  isPaused(): boolean;
+interface Bytes {
+  readonly bytesIn: number;
+  readonly bytesOut: number;
 }
-interface Stream2 {
-  readonly endAfterHeaders: boolean;
-  readonly readableEnded: boolean;
-  readonly writableLength: number;
-  close(code: number): void;
-  once(event: 'close', listener: () => void): unknown;
+
+class Http2Watch implements Watched {
+  readonly #stream: ServerHttp2Stream;
+  readonly #bytes: Bytes;
+  since = 0;
+  base = 0;
+  last = 0;
+  lastAt = 0;
+
+  constructor(stream: ServerHttp2Stream, bytes: Bytes) {
+    this.#stream = stream;
+    this.#bytes = bytes;
+  }
+
+  waits(): boolean {
+    const stream = this.#stream;
+    return stream.writableLength > 0 || (!stream.endAfterHeaders && !stream.readableEnded && !stream.isPaused());
+  }
+
+  moved(): number {
+    return this.#bytes.bytesIn + this.#bytes.bytesOut - this.#stream.writableLength;
+  }
+
+  cut(): void {
+    const { closed, session } = this.#stream;
+    // Still there though it was cut: not even RST_STREAM goes out, as nothing is read from the whole connection.
+    if (closed && session) cutSession(session, CANCEL);
+    else this.#stream.close(CANCEL);
+  }
+}
+
+/** Ends a session with GOAWAY, and its connection soon in any case: Node would wait for as long as the client does not read. */
+function cutSession(session: Http2Session, code: number): void {
+  const raw = rawOf(session);
+  session.destroy(undefined, code);
+  setTimeout(() => raw?.destroy(), GOAWAY_MS).unref();
+}
+
+/** The connection below TLS, to destroy it; the socket of a session only passes that on to the session. */
+function rawOf(session: Http2Session): Socket | undefined {
+  return (session.socket as Socket & { _parent?: Socket })._parent;
 }
 
 /** The request of an HTTP/1.1 connection; one object per connection. */

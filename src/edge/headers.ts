@@ -71,6 +71,10 @@ export function readHead(method: string, url: string, raw: readonly string[], sc
       case ':authority':
         authority = value;
         continue;
+      case ':scheme':
+        // What a path looks like depends on it.
+        if (value !== 'https' && value !== 'http') throw new BadRequest(400, 'The scheme is not HTTP.');
+        continue;
       case 'host':
         // RFC 9112, 3.2: one Host field, no more; HTTP/2 may have it beside :authority.
         if (hosts++ > 0 || (authority !== '' && authority !== value))

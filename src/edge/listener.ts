@@ -8,9 +8,9 @@ import { createServer, type Server } from 'node:http';
 import {
   createSecureServer,
   type Http2SecureServer,
-  type Http2ServerRequest,
-  type Http2ServerResponse,
   type Http2Session,
+  type IncomingHttpHeaders,
+  type ServerHttp2Stream,
 } from 'node:http2';
 import type { AddressInfo, ListenOptions, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
@@ -127,38 +127,38 @@ type SecureServer = Http2SecureServer &
 function createSecure(edge: Edge): SecureServer {
   const certificates = new Certificates(edge);
   const { limits, tls } = edge.settings;
-  const server = createSecureServer(
-    {
-      ...httpOptions(edge),
-      allowHTTP1: true,
-      minVersion: lowestVersion(tls),
-      honorCipherOrder: true,
-      ciphers: ciphers(tls),
-      handshakeTimeout: limits.handshakeTimeoutMs,
-      maxHeaderListPairs: 2 * limits.headerCount,
-      settings: { maxConcurrentStreams: limits.http2Streams },
-      maxSessionMemory: 10,
-      maxSessionInvalidFrames: 100,
-      // Above it nghttp2 ends the session with GOAWAY (CVE-2023-44487).
-      streamResetBurst: limits.http2ResetsPerMinute,
-      streamResetRate: Math.ceil(limits.http2ResetsPerMinute / 60),
-      SNICallback: (serverName, done) => {
-        wakeByName(edge, serverName);
-        certificates.of(serverName).then(
-          (context) => done(null, context),
-          (error: unknown) => done(error instanceof Error ? error : new Error(String(error))),
-        );
-      },
+  const server = createSecureServer({
+    ...httpOptions(edge),
+    allowHTTP1: true,
+    minVersion: lowestVersion(tls),
+    honorCipherOrder: true,
+    ciphers: ciphers(tls),
+    handshakeTimeout: limits.handshakeTimeoutMs,
+    maxHeaderListPairs: 2 * limits.headerCount,
+    settings: { maxConcurrentStreams: limits.http2Streams },
+    // A Worker that repeats such a field has its answer passed on as over HTTP/1.1; Node would throw.
+    strictSingleValueFields: false,
+    maxSessionMemory: 10,
+    maxSessionInvalidFrames: 100,
+    // Above it nghttp2 ends the session with GOAWAY (CVE-2023-44487).
+    streamResetBurst: limits.http2ResetsPerMinute,
+    streamResetRate: Math.ceil(limits.http2ResetsPerMinute / 60),
+    SNICallback: (serverName, done) => {
+      wakeByName(edge, serverName);
+      certificates.of(serverName).then(
+        (context) => done(null, context),
+        (error: unknown) => done(error instanceof Error ? error : new Error(String(error))),
+      );
     },
-    (request: Http2ServerRequest | IncomingMessage, response: Http2ServerResponse | ServerResponse) => {
-      if (request.httpVersionMajor === 2)
-        handleHttp2(edge, request as Http2ServerRequest, response as Http2ServerResponse);
-      else handleHttp1(edge, request as IncomingMessage, response as ServerResponse);
-    },
-  ) as unknown as SecureServer;
+  }) as unknown as SecureServer;
+  // Over HTTP/1.1 only: Node's listener, which would make such requests of HTTP/2 streams too, goes.
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => handleHttp1(edge, request, response));
+  server.removeAllListeners('stream');
+  server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, raw: string[]) =>
+    handleHttp2(edge, stream, headers, raw),
+  );
   // Node sets these anew behind its own options.
   Object.assign(server, http1Options(edge));
-  server.on('session', (session) => closeIdle(session, limits.idleTimeoutMs));
   server.on('sessionError', (error) => log('debug', 'an HTTP/2 session failed', { error: reason(error) }));
   const handlers = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[];
   server.removeAllListeners('secureConnection');
@@ -177,20 +177,6 @@ function createSecure(edge: Edge): SecureServer {
   });
   configure(edge, server as unknown as Server);
   return server;
-}
-
-/** Node's own `session.setTimeout` leaves its timer behind when the session closes, and the timer holds the session for its whole time. */
-function closeIdle(session: Http2Session, idleMs: number): void {
-  let open = 0;
-  const timer = setTimeout(() => (open > 0 ? timer.refresh() : session.close()), idleMs).unref();
-  session.on('stream', (stream) => {
-    open++;
-    stream.once('close', () => {
-      open--;
-      timer.refresh();
-    });
-  });
-  session.once('close', () => clearTimeout(timer));
 }
 
 function httpOptions({ settings: { limits } }: Edge) {
@@ -220,11 +206,9 @@ function configure(edge: Edge, server: Server): void {
   server.maxHeadersCount = 0;
   server.maxRequestsPerSocket = edge.settings.limits.requestsPerConnection;
   server.on('upgrade', (request, socket, early) => handleUpgrade(edge, request, socket, early));
-  server.on('connect', (request: IncomingMessage | Http2ServerRequest, end: unknown) => {
-    // Of HTTP/2 it is a request like others, and refused where they are read.
-    if ('stream' in request) handleHttp2(edge, request, end as Http2ServerResponse);
-    else (end as Socket).end('HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
-  });
+  server.on('connect', (_request, socket) =>
+    socket.end('HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'),
+  );
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     // Its answer is on the way, and closes the connection.
     if (isRefused(socket)) return;

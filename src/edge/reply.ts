@@ -1,6 +1,6 @@
 /** The answer to an eyeball, the same for HTTP/1.1 and HTTP/2: status and raw headers, then bytes with back-pressure. */
 import type { ServerResponse } from 'node:http';
-import type { Http2ServerResponse, OutgoingHttpHeaders } from 'node:http2';
+import type { ServerHttp2Stream } from 'node:http2';
 import type { Outcome, RequestRecord } from './record.ts';
 
 export interface Reply {
@@ -94,62 +94,71 @@ export class Http1Reply implements Reply {
   }
 }
 
-/** Headers of the connection, which HTTP/2 does not have (RFC 9113, 8.2.2). */
-const NOT_IN_HTTP2 = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
+/** Headers of the connection, which HTTP/2 does not have (RFC 9113, 8.2.2); Node throws at them. */
+const NOT_IN_HTTP2 = new Set([
+  'connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade', 'te', 'http2-settings',
+]); // biome-ignore format: a table
 
 export class Http2Reply implements Reply {
-  readonly #response: Http2ServerResponse;
+  readonly #stream: ServerHttp2Stream;
+  /** Not yet registered. */
+  #drained: (() => void) | null = null;
   readonly record: RequestRecord;
-  constructor(response: Http2ServerResponse, record: RequestRecord) {
-    this.#response = response;
+  constructor(stream: ServerHttp2Stream, record: RequestRecord) {
+    this.#stream = stream;
     this.record = record;
   }
   get started(): boolean {
-    return this.#response.stream?.headersSent ?? true;
+    return this.#stream.headersSent;
   }
   /** HTTP/2 frames its requests itself: one that is wrong says nothing of the others. */
   refuse(): void {}
   head(status: number, headers: string[]): void {
     this.record.answered(status);
-    const fields: OutgoingHttpHeaders = { ':status': status };
+    if (this.gone || this.#stream.headersSent) return;
+    const fields = [':status', String(status)];
     for (let i = 0; i < headers.length; i += 2) {
       const name = headers[i]!.toLowerCase();
-      if (NOT_IN_HTTP2.has(name)) continue;
-      const before = fields[name] as string | string[] | undefined;
-      if (before === undefined) fields[name] = headers[i + 1]!;
-      else fields[name] = Array.isArray(before) ? [...before, headers[i + 1]!] : [before, headers[i + 1]!];
+      if (!NOT_IN_HTTP2.has(name)) fields.push(name, headers[i + 1]!);
     }
-    const { stream } = this.#response;
-    if (!stream.destroyed && !stream.headersSent) stream.respond(fields);
+    this.#stream.respond(fields);
   }
   write(chunk: Buffer): boolean {
     this.record.bytesOut += chunk.length;
-    return this.#response.stream.write(chunk);
+    const room = this.#stream.write(chunk);
+    // Most answers never wait.
+    if (!room && this.#drained) {
+      this.#stream.on('drain', this.#drained);
+      this.#drained = null;
+    }
+    return room;
   }
   end(chunk?: Buffer | string): void {
-    this.#response.stream.end(chunk);
+    this.#stream.end(chunk);
     if (chunk) this.record.bytesOut += chunk.length;
     this.record.end();
   }
   onDrain(handler: () => void): void {
-    this.#response.stream.on('drain', handler);
+    this.#drained = handler;
   }
   onGone(handler: () => void): void {
-    const { stream } = this.#response;
-    stream.on('close', () => {
-      // Node ends the writable side of a stream that its client resets.
-      if (stream.writableFinished && !stream.aborted) return;
+    // 'close' waits for the request's body to be read; but Node ends the answer to HEAD from the beginning, and what has ended is not aborted.
+    // Behind `end` neither changes anything.
+    this.#stream.on(this.#stream.writableEnded ? 'close' : 'aborted', () => {
       this.record.end('canceled');
       handler();
+      // Nor is it closed before: what is left of the body goes nowhere.
+      this.#stream.resume();
     });
   }
   get gone(): boolean {
-    return this.#response.stream.destroyed;
+    // What is closed without an error is not destroyed before its body is read.
+    return this.#stream.destroyed || this.#stream.closed;
   }
   cut(): void {
     this.record.end(broken(this.record));
     // Not close(): that ends the body in order first. With an error the stream is reset with INTERNAL_ERROR (RFC 9113, 7).
-    this.#response.stream.destroy(new Error('the answer broke off'));
+    this.#stream.destroy(new Error('the answer broke off'));
   }
 }
 

@@ -189,6 +189,32 @@ describe('HTTP/2', () => {
   });
 });
 
+describe('an HTTP/2 stream that is given up before its answer', () => {
+  for (const code of [0 /* NO_ERROR */, 8 /* CANCEL */, 2 /* INTERNAL_ERROR */]) {
+    for (const method of ['GET', 'HEAD', 'POST']) {
+      it(`with code ${code} is canceled, and harms nobody: ${method}`, async () => {
+        const session = await openHttp2();
+        bench.records.length = 0;
+        const stream = session.request({ ':authority': HOST, ':path': '/wait', ':method': method });
+        stream.on('error', () => undefined);
+        // More than is taken of a body that the Worker does not read.
+        if (method === 'POST') stream.write(Buffer.alloc(1_000_000));
+        await until(() => bench.edge.snapshot.instances.open === 1, 'it is under way');
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        stream.close(code);
+        await until(() => bench.edge.snapshot.instances.open === 0, 'the exchange is over');
+        assert.deepEqual(
+          bench.records.map(({ outcome }) => outcome),
+          ['canceled'],
+        );
+        // The Worker answers meanwhile.
+        assert.equal((await askHttp2(session, { ':path': '/wait' })).body.toString(), 'waited');
+        session.destroy();
+      });
+    }
+  }
+});
+
 describe('WebSockets', () => {
   const url = (path: string, host = HOST, scheme = 'ws') =>
     `${scheme}://${host}:${scheme === 'ws' ? bench.httpPort : bench.httpsPort}${path}`;

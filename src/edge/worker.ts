@@ -159,6 +159,7 @@ function onUpstreamError(
     case 'busy':
       return sendError(reply, head, ray, 'busy');
     case 'eyeball':
+      if (reply.gone) return reply.record.end('canceled');
       return sendError(reply, head, ray, 'badRequest', 'The body ended before its end.');
     case 'tooLarge':
       return sendError(reply, head, ray, 'tooLarge');
