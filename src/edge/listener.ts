@@ -25,6 +25,13 @@ import { isWebSocket } from './websocket.ts';
 
 const DRAIN_SWEEP_MS = 50;
 const TICKET_KEYS_TIMEOUT_MS = 5_000;
+/**
+ * What an HTTP/2 client may send of a body that nobody has read, and thus in one round trip: 64 KiB, the default, are 1.3 MB/s at 50 ms. A
+ * connection can make the edge keep as much of each of its streams.
+ */
+const STREAM_WINDOW_BYTES = 256 * 1024;
+/** The same for all streams of a connection together; Node gives it back as soon as bytes have come, so that it bounds no memory. */
+const CONNECTION_WINDOW_BYTES = 1024 * 1024;
 
 /** One socket to accept from. `at`: an inherited descriptor, or in tests an address. */
 export interface ListenSource {
@@ -49,6 +56,7 @@ export async function listen(edge: Edge, sources: ListenSource[]): Promise<Liste
     if (scheme === 'https') {
       server.on('session', (session: Http2Session) => {
         sessions.add(session);
+        session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
         session.on('close', () => sessions.delete(session));
         edge.connections.watchSession(session);
       });
@@ -135,7 +143,7 @@ function createSecure(edge: Edge): SecureServer {
     ciphers: ciphers(tls),
     handshakeTimeout: limits.handshakeTimeoutMs,
     maxHeaderListPairs: 2 * limits.headerCount,
-    settings: { maxConcurrentStreams: limits.http2Streams },
+    settings: { maxConcurrentStreams: limits.http2Streams, initialWindowSize: STREAM_WINDOW_BYTES },
     // A Worker that repeats such a field has its answer passed on as over HTTP/1.1; Node would throw.
     strictSingleValueFields: false,
     maxSessionMemory: 10,

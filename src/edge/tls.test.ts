@@ -165,6 +165,13 @@ describe('HTTP/2', () => {
     session.close();
   });
 
+  it('takes more of a body in one round trip than the default', async () => {
+    const session = await openHttp2();
+    await until(() => session.remoteSettings.initialWindowSize === 256 * 1024, 'the settings are here');
+    await until(() => session.state.remoteWindowSize === 1024 * 1024, 'the window is open');
+    session.close();
+  });
+
   it('gives all cookies, HEAD without a body, and error pages', async () => {
     const session = await openHttp2();
     assert.deepEqual((await askHttp2(session, { ':path': '/cookies' })).headers['set-cookie'], ['a=1', 'b=2']);
