@@ -5,11 +5,12 @@
 import type { Server } from 'node:net';
 import { basename, join } from 'node:path';
 import type { Attach } from '../model/messages.ts';
+import type { Room } from '../products/product.ts';
 import type { Budget } from './budget.ts';
 import { type OpenSocket, openSocket } from './sockets.ts';
 
 /** Connections at once of one isolate process, by kind of socket. A Worker's WebSockets out are connections too. */
-const MAX_CONNECTIONS = { egress: 2048, cache: 256, tail: 64, assets: 512, kv: 512, service: 1024 } as const;
+const MAX_CONNECTIONS = { egress: 2048, cache: 256, tail: 64, assets: 512, service: 1024 } as const;
 
 /** What stands behind the sockets of one isolate process. */
 export interface Rooms {
@@ -18,7 +19,8 @@ export interface Rooms {
   cache: Server;
   tail: Server;
   assets: Server | null;
-  kv: Server | null;
+  /** Of the products that it binds. */
+  products: Room[];
   services: { socket: string; server: Server }[];
   /** Called after the sockets are closed. */
   close(): void;
@@ -59,7 +61,7 @@ export class Attachments {
     this.#budgets.delete(isolate);
     const { rooms, sockets } = await opening;
     await Promise.all(sockets.map((socket) => socket.close()));
-    rooms.close();
+    closeRooms(rooms);
   }
 
   budget(isolate: string): Budget | undefined {
@@ -83,7 +85,7 @@ export class Attachments {
       [rooms.tail, 'tail.sock', MAX_CONNECTIONS.tail],
     ];
     if (rooms.assets) wanted.push([rooms.assets, 'assets.sock', MAX_CONNECTIONS.assets]);
-    if (rooms.kv) wanted.push([rooms.kv, 'kv.sock', MAX_CONNECTIONS.kv]);
+    for (const { server, socket, maxConnections } of rooms.products) wanted.push([server, socket, maxConnections]);
     for (const { socket, server } of rooms.services) {
       if (basename(socket) !== socket) throw new Error(`"${socket}" is no file name`);
       wanted.push([server, socket, MAX_CONNECTIONS.service]);
@@ -95,10 +97,15 @@ export class Attachments {
     const failure = opened.find((result) => result.status === 'rejected');
     if (failure) {
       await Promise.all(sockets.map((socket) => socket.close()));
-      rooms.close();
+      closeRooms(rooms);
       throw failure.reason;
     }
     this.#budgets.set(attach.isolate, rooms.budget);
     return { rooms, sockets };
   }
+}
+
+function closeRooms(rooms: Rooms): void {
+  for (const room of rooms.products) room.close?.();
+  rooms.close();
 }

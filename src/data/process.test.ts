@@ -57,7 +57,8 @@ describe('the data process', () => {
             run_worker_first: false,
           },
         },
-        kv: null,
+        own: join(dir, 'i1', 'own'),
+        bindings: [],
         subrequests: 10,
       };
       await mkdir(attach.dir);

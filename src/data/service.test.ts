@@ -158,7 +158,8 @@ const attach: Attach = {
   versionId: 'v-caller',
   services: [{ socket: 'svc-0.sock', script: 'other', entrypoint: 'Other' }],
   assets: { manifest: 'm', config: { html_handling: 'none', not_found_handling: 'none', run_worker_first: false } },
-  kv: null,
+  own: '',
+  bindings: [],
   subrequests: 50,
 };
 

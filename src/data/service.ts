@@ -7,17 +7,17 @@ import dns from 'node:dns';
 import type { Server } from 'node:http';
 import { LIMITS } from '../model/limits.ts';
 import { log } from '../model/log.ts';
-import type { Attach, Publications, Requests, TailEvent } from '../model/messages.ts';
+import type { Attach, Publications, TailEvent } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
 import type { Cache } from '../products/cache/open.ts';
 import { createCacheService } from '../products/cache/service.ts';
-import { Coherence } from '../products/kv/coherence.ts';
+import { kvData } from '../products/kv/data.ts';
 import type { Kv } from '../products/kv/open.ts';
-import { createKvService } from '../products/kv/service.ts';
+import type { DataProduct } from '../products/product.ts';
 import type { Bus } from '../state/bus.ts';
 import { createAddresses, type Resolve } from './addresses.ts';
 import { Attachments } from './attachments.ts';
-import { type Budget, createBudget } from './budget.ts';
+import { createBudget } from './budget.ts';
 import { type Connector, createConnector } from './connector.ts';
 import { chooseDestination } from './destination.ts';
 import { type Directory, openDirectory } from './directory.ts';
@@ -73,7 +73,7 @@ export async function startDataService(options: DataOptions): Promise<DataServic
   const relays = createRelays(bus, () => directory);
   directory = await openDirectory(bus, settings.workersDomain, (set) => relays.onIsolates(set));
   const edge = { address: settings.listen, httpPort: settings.httpPort, httpsPort: settings.httpsPort };
-  const coherence = new Coherence();
+  const products: DataProduct[] = [kvData(bus, kv)];
   const loops = createLoops(LIMITS.openSubrequestsToSelf);
   const meters = createMeters();
   const report = () => {
@@ -122,29 +122,14 @@ export async function startDataService(options: DataOptions): Promise<DataServic
       }),
       tail: createTailSink({ script, versionId }, publish),
       assets: attach.assets ? assetServer(attach) : null,
-      kv: attach.kv && kvServer(attach, attach.kv, budget),
+      products: products.flatMap((product) => product.room(attach, budget) ?? []),
       services: attach.services.map((service) => ({
         socket: service.socket,
         server: relays.server(accountId, service),
       })),
-      close: () => {
-        transport.close();
-        coherence.detach(attach.isolate);
-      },
+      close: () => transport.close(),
     };
   });
-
-  function kvServer({ isolate, accountId }: Attach, bound: NonNullable<Attach['kv']>, budget: Budget): Server {
-    coherence.attach(isolate, bound.namespaces, bound.written);
-    return createKvService({
-      ...kv,
-      accountId,
-      allowed: bound.namespaces,
-      take: () => budget.take(),
-      onRead: (namespace, key) => coherence.reads(isolate, namespace, key),
-      written: (namespace, keys) => coherence.written(namespace, keys),
-    });
-  }
 
   const stop = [
     bus.subscribe('local.load', ({ from, isolates }: Publications['local.load']) => {
@@ -155,10 +140,6 @@ export async function startDataService(options: DataOptions): Promise<DataServic
     }),
     bus.respond('local.attach', async (attach: Attach) => {
       await attachments.attach(attach);
-      return {};
-    }),
-    bus.respond('local.kv-written', async ({ namespace, keys }: Requests['local.kv-written'][0]) => {
-      await coherence.written(namespace, keys);
       return {};
     }),
     bus.respond('local.detach', async ({ isolate }: { isolate: string }) => {
@@ -173,7 +154,7 @@ export async function startDataService(options: DataOptions): Promise<DataServic
       directory.close();
       relays.close();
       await attachments.close();
-      coherence.close();
+      for (const product of products) await product.close();
       clearInterval(reporting);
       report();
     },

@@ -156,6 +156,9 @@ export type Binding = { name: string } & (
   | { type: 'wasm_module' | 'text_blob' | 'data_blob'; part: string }
 );
 
+/** A binding behind which a product of `src/products` answers. */
+export type ProductBinding = Extract<Binding, { type: 'kv_namespace' }>;
+
 /** The Durable Objects of one class of a Worker. */
 export interface ObjectNamespace {
   /** 32 hex digits: the runtime's unique key, and the name of their directory. */

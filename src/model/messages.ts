@@ -6,7 +6,7 @@
  *   supervisor --local.attach/detach/gone--> data        edge, data --local.load/released--> supervisor
  *   data, edge --tail.<account>.<script>--> core (tail sessions)
  */
-import type { Deployment, EntrypointInfo, Version, VersionAssets } from './documents.ts';
+import type { Deployment, EntrypointInfo, ProductBinding, Version, VersionAssets } from './documents.ts';
 
 /** What edge and data processes need of the ledger: no secrets, no code. Made by `model/edge-docs.ts`. */
 export type EdgeDoc =
@@ -71,8 +71,10 @@ export interface Attach {
   /** Files `svc-<index>.sock`: relays to the current process of another Worker of the same account. */
   services: { socket: string; script: string; entrypoint: string }[];
   assets: VersionAssets | null;
-  /** Ids of the KV namespaces that it binds, and the path of the socket on which it hears of writes; null if it binds none. */
-  kv: { namespaces: string[]; written: string } | null;
+  /** Absolute path of the directory of the process's own sockets. */
+  own: string;
+  /** Its bindings to products. */
+  bindings: ProductBinding[];
   /** Subrequests that one request may make. */
   subrequests: number;
 }

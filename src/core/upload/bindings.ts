@@ -4,11 +4,13 @@
  */
 import type { Account, Binding, Version } from '../../model/documents.ts';
 import { LIMITS } from '../../model/limits.ts';
+import { isProductBinding } from '../../model/product-bindings.ts';
 import { ABSENT_PRODUCTS, BINDING_TYPES } from '../../products/index.ts';
 import type { CoreContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import { findScript, latestVersion } from '../store.ts';
 import type { Metadata } from './metadata.ts';
+import { productBinding, shownProductBinding } from './product-bindings.ts';
 
 type Raw = Metadata['bindings'][number];
 
@@ -60,9 +62,7 @@ export function checkCounts(bindings: readonly Binding[]): void {
 /** A binding as the API shows it: secrets have a name, never a value. */
 export function shownBinding(binding: Binding): Record<string, unknown> {
   if (binding.type === 'secret_text') return { name: binding.name, type: binding.type };
-  if (binding.type === 'kv_namespace') {
-    return { name: binding.name, type: binding.type, namespace_id: binding.namespaceId };
-  }
+  if (isProductBinding(binding)) return { name: binding.name, ...shownProductBinding(binding) };
   if (binding.type === 'durable_object_namespace') {
     return { name: binding.name, type: binding.type, class_name: binding.className };
   }
@@ -113,7 +113,7 @@ async function resolve(
     case 'service':
       return service(context, account, scriptName, raw);
     case 'kv_namespace':
-      return kvNamespace(context, account, raw);
+      return productBinding(context, account, raw);
     case 'durable_object_namespace':
       return objectNamespace(scriptName, raw);
     case 'wasm_module':
@@ -135,14 +135,6 @@ function objectNamespace(scriptName: string, { name, class_name: className, scri
     );
   }
   return { name, type: 'durable_object_namespace', className };
-}
-
-async function kvNamespace({ kv }: CoreContext, account: Account, { name, namespace_id: id }: Raw): Promise<Binding> {
-  if (typeof id !== 'string') throw new ApiError(10006, `The binding ${name} has no "namespace_id".`);
-  if (!(await kv.namespaces.find(account.id, id))) {
-    throw new ApiError(10041, `KV namespace '${id.slice(0, 64)}' is not valid: there is none of this id.`);
-  }
-  return { name, type: 'kv_namespace', namespaceId: id };
 }
 
 function textOf(raw: Raw): string {

@@ -6,21 +6,22 @@
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Binding, ModuleRef, ModuleType, Version } from '../../model/documents.ts';
 import type { Attach } from '../../model/messages.ts';
+import { isProductBinding } from '../../model/product-bindings.ts';
 import {
   hasObjects,
   OBJECTS_SERVICE,
   objectBindingText,
   objectOptions,
 } from '../../products/durable-objects/binding.ts';
-import { KV_STORE_SERVICE, kvBindingText, kvNamespaces, kvParts } from '../../products/kv/binding.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
 import { list, literal, struct } from './capnp.ts';
 import { OWN } from './directory.ts';
+import { productBindingText, productParts, systemWorker } from './products.ts';
 import { workerdPath } from './workerd.ts';
 
 /** Header in which `request.cf` crosses a socket, and the one of the URL's scheme. The edge removes what clients send under them. */
@@ -141,17 +142,15 @@ async function configText(version: Version, variant: Variant, vault: Vault): Pro
     }),
   ];
   if (hasObjects(version) && !variant.strict) services.push(OBJECTS_SERVICE);
-  const bindsKv = kvNamespaces(version).length > 0;
-  // The system Worker of KV needs experimental features.
-  const kv = bindsKv && !variant.strict ? await kvConfig() : null;
-  if (bindsKv) services.push(...(kv?.services ?? [KV_STORE_SERVICE]));
+  const products = await productParts(version.bindings, variant.strict);
+  services.push(...products.services);
   const sockets = [
     socket('main', 'm.sock', 'user', { cfBlobHeader: literal(CF_HEADER), forwardedProtoHeader: literal(PROTO_HEADER) }),
     ...Object.entries(rpcSockets(variant.entrypoints)).map(([name, file]) =>
       socket(`rpc-${file}`, file, name === 'default' ? 'user' : { name: 'user', entrypoint: name }, rpcOptions()),
     ),
   ];
-  if (kv) sockets.push(kv.socket);
+  sockets.push(...products.sockets);
   if (variant.tailed) {
     services.push(external('tail-sink', 'tail.sock', {}));
     services.push(
@@ -182,7 +181,7 @@ async function configText(version: Version, variant: Variant, vault: Vault): Pro
 const config :Workerd.Config = (
   v8Flags = ${list(v8Flags(version).map(literal))},
   logging = (structuredLogging = true),
-  extensions = ${list(kv ? [kv.extension] : [])},
+  extensions = ${list(products.extensions)},
   services = [
     ${services.join(',\n    ')}
   ],
@@ -328,15 +327,6 @@ async function inspectModules(version: Version): Promise<Record<string, string>>
   return { modules: list([esModule(`selvedge-inspect-${version.id}.js`, source), ...orderedModules(version)]) };
 }
 
-async function kvConfig() {
-  const [worker, binding] = await Promise.all([systemWorker('kv.js'), systemWorker('kv-binding.js')]);
-  return kvParts(OWN, worker, binding);
-}
-
-function systemWorker(file: string): Promise<string> {
-  return readFile(new URL(`../../system-workers/${file}`, import.meta.url), 'utf8');
-}
-
 function serviceBindings(version: Version): ServiceBinding[] {
   return version.bindings.filter((binding): binding is ServiceBinding => binding.type === 'service');
 }
@@ -349,6 +339,7 @@ function bindings(version: Version, variant: Variant, vault: Vault): string[] {
     return `embed ${literal(moduleFile(index))}`;
   };
   return version.bindings.map((binding) => {
+    if (isProductBinding(binding)) return productBindingText(binding, variant.strict);
     const name = literal(binding.name);
     switch (binding.type) {
       case 'plain_text':
@@ -359,8 +350,6 @@ function bindings(version: Version, variant: Variant, vault: Vault): string[] {
         return struct({ name, json: literal(JSON.stringify(binding.json)) });
       case 'durable_object_namespace':
         return objectBindingText(binding.name, binding.className);
-      case 'kv_namespace':
-        return kvBindingText(binding, variant.strict);
       case 'version_metadata':
         return struct({ name, json: literal(JSON.stringify(versionMetadata(version))) });
       case 'assets':

@@ -12,8 +12,8 @@ import type { EntrypointInfo, Version } from '../../model/documents.ts';
 import { LIMITS } from '../../model/limits.ts';
 import { log, reason } from '../../model/log.ts';
 import type { Attach, InspectResult } from '../../model/messages.ts';
+import { isProductBinding } from '../../model/product-bindings.ts';
 import type { Settings } from '../../model/settings.ts';
-import { KV_WRITTEN_SOCKET, kvNamespaces } from '../../products/kv/binding.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
 import { compileConfig, hasSystemWorker, rpcSockets, StartError, serviceLinks, type Variant } from './config.ts';
@@ -21,6 +21,7 @@ import { ConfigCache } from './config-cache.ts';
 import { OWN, sealDirectory } from './directory.ts';
 import { Isolate } from './isolate.ts';
 import { dataBytes, RUNTIME_BYTES } from './process-stats.ts';
+import { productSockets } from './products.ts';
 import { detectSandbox, type SandboxLevel } from './sandbox.ts';
 import { type StartLimits, start } from './start.ts';
 import { Turns } from './turns.ts';
@@ -109,7 +110,6 @@ export class IsolateHost {
       ? await this.#zygotes.withObjects(this.#options.objectsDir, version.objects.storage)
       : await this.#zygotes.take();
     try {
-      const namespaces = kvNamespaces(version);
       const attach: Attach = {
         isolate: zygote.id,
         dir: zygote.directory,
@@ -118,7 +118,8 @@ export class IsolateHost {
         versionId: version.id,
         services: serviceLinks(version),
         assets: version.assets,
-        kv: namespaces.length > 0 ? { namespaces, written: join(zygote.directory, OWN, KV_WRITTEN_SOCKET) } : null,
+        own: join(zygote.directory, OWN),
+        bindings: version.bindings.filter(isProductBinding),
         subrequests: version.limits.subrequests,
       };
       // Side by side: the script cannot use the sockets before its first request.
@@ -130,8 +131,8 @@ export class IsolateHost {
       if (exitCode !== null || signalCode !== null) throw new StartError('The process ended right after its start.');
       if (this.#closed) throw new Error('this machine is shutting down');
       const system = hasSystemWorker(version) ? ['p.sock'] : [];
-      const kv = attach.kv ? [KV_WRITTEN_SOCKET] : [];
-      const sockets = ['m.sock', ...system, ...kv, ...Object.values(rpcSockets(spec.entrypoints))];
+      const products = productSockets(version.bindings);
+      const sockets = ['m.sock', ...system, ...products, ...Object.values(rpcSockets(spec.entrypoints))];
       sealDirectory(zygote.directory, zygote.uid, sockets);
       const isolate = new Isolate(zygote, version, variant, output);
       this.#isolates.add(isolate);

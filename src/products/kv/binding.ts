@@ -3,8 +3,9 @@
  * answers hot keys from a memory of the process; behind it are the runtime's own KV binding, a system Worker (`kv.js`) that fills the
  * memory, and the data process's socket. The runtime's binding alone costs more than half of a Worker's throughput for each read.
  */
-import type { Binding, Version } from '../../model/documents.ts';
+import type { Binding } from '../../model/documents.ts';
 import { list, literal, struct } from '../../pop/isolates/capnp.ts';
+import type { ConfigParts } from '../product.ts';
 
 type KvBinding = Extract<Binding, { type: 'kv_namespace' }>;
 
@@ -15,9 +16,9 @@ const MEMORY = struct({
   limits: struct({ maxKeys: '10000', maxValueSize: '20000000', maxTotalValueSize: '20000000' }),
 });
 
-/** Ids of the namespaces that a version binds. */
-export function kvNamespaces(version: Version): string[] {
-  const bound = version.bindings.filter((binding): binding is KvBinding => binding.type === 'kv_namespace');
+/** Ids of the namespaces among bindings. */
+export function kvNamespaces(bindings: readonly Binding[]): string[] {
+  const bound = bindings.filter((binding): binding is KvBinding => binding.type === 'kv_namespace');
   return [...new Set(bound.map(({ namespaceId }) => namespaceId))];
 }
 
@@ -25,38 +26,40 @@ export function kvNamespaces(version: Version): string[] {
 export const KV_WRITTEN_SOCKET = 'k.sock';
 
 /** The data process's socket as a service; all that a process without experimental features has, which is never asked anything. */
-export const KV_STORE_SERVICE = struct({
+const KV_STORE_SERVICE = struct({
   name: literal('kv-store'),
   external: struct({ address: literal('unix:kv.sock'), http: struct({}) }),
 });
 
-/** Services, extension modules and sockets of a process that binds KV. `own`: directory of the process's own sockets. */
-export function kvParts(own: string, kvWorker: string, kvBinding: string) {
+/** What a process that binds KV has. `own`: directory of the process's own sockets; `source` gives the text of a system Worker. */
+export async function kvParts(
+  own: string,
+  strict: boolean,
+  source: (file: string) => Promise<string>,
+): Promise<ConfigParts> {
+  // The system Worker of KV needs experimental features.
+  if (strict) return { services: [KV_STORE_SERVICE] };
+  const [worker, binding] = await Promise.all([source('kv.js'), source('kv-binding.js')]);
+  const system = struct({
+    modules: list([struct({ name: literal('kv.js'), esModule: literal(worker) })]),
+    compatibilityDate: literal('2026-11-01'),
+    compatibilityFlags: list([literal('memory_cache_delete')]),
+    bindings: list([
+      struct({ name: literal('STORE'), service: literal('kv-store') }),
+      struct({ name: literal('CACHE'), memoryCache: MEMORY }),
+    ]),
+  });
+  const module = struct({ name: literal(MODULE), internal: 'true', esModule: literal(binding) });
+  const written = struct({
+    name: literal('kv-written'),
+    address: literal(`unix:${own}/${KV_WRITTEN_SOCKET}`),
+    http: struct({}),
+    service: struct({ name: literal('kv'), entrypoint: literal('Written') }),
+  });
   return {
-    extension: struct({
-      modules: list([struct({ name: literal(MODULE), internal: 'true', esModule: literal(kvBinding) })]),
-    }),
-    services: [
-      KV_STORE_SERVICE,
-      struct({
-        name: literal('kv'),
-        worker: struct({
-          modules: list([struct({ name: literal('kv.js'), esModule: literal(kvWorker) })]),
-          compatibilityDate: literal('2026-11-01'),
-          compatibilityFlags: list([literal('memory_cache_delete')]),
-          bindings: list([
-            struct({ name: literal('STORE'), service: literal('kv-store') }),
-            struct({ name: literal('CACHE'), memoryCache: MEMORY }),
-          ]),
-        }),
-      }),
-    ],
-    socket: struct({
-      name: literal('kv-written'),
-      address: literal(`unix:${own}/${KV_WRITTEN_SOCKET}`),
-      http: struct({}),
-      service: struct({ name: literal('kv'), entrypoint: literal('Written') }),
-    }),
+    extensions: [struct({ modules: list([module]) })],
+    services: [KV_STORE_SERVICE, struct({ name: literal('kv'), worker: system })],
+    sockets: [written],
   };
 }
 
