@@ -1,12 +1,15 @@
 /** The whole control API: every endpoint in one list. */
 import { registerObjects } from '../products/durable-objects/api.ts';
 import { registerKv } from '../products/kv/api.ts';
+import { r2Figures } from '../products/r2/api/figures.ts';
+import { registerR2 } from '../products/r2/api/index.ts';
 import type { Usage } from '../state/usage.ts';
 import { type App, createApp } from './app.ts';
 import { registerAssetsUpload } from './assets-upload.ts';
 import type { CoreContext } from './context.ts';
 import { registerAbsent } from './endpoints/absent.ts';
 import { registerDomains } from './endpoints/domains.ts';
+import { registerGraphql } from './endpoints/graphql.ts';
 import { registerOrigins } from './endpoints/origins.ts';
 import { registerRollout } from './endpoints/rollout.ts';
 import { registerRoutes } from './endpoints/routes.ts';
@@ -46,6 +49,8 @@ export async function createApi(
   registerServices(app, context);
   registerAssetsUpload(app, context);
   registerKv(app, context);
+  registerR2(app, context);
+  registerGraphql(app, context, r2Figures(context));
   registerObjects(app, context);
   registerSelvedge(app, context);
   registerUsage(app, context, usage);

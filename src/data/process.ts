@@ -4,8 +4,10 @@ import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
 import { openCache } from '../products/cache/open.ts';
 import { openKv } from '../products/kv/open.ts';
+import { openR2 } from '../products/r2/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
+import { openVault } from '../state/vault.ts';
 import { createAssetBinding } from './assets.ts';
 import { startDataService } from './service.ts';
 
@@ -18,8 +20,19 @@ const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
 // What is not on is not imported: the tracing SDK alone costs 25 MB.
 const tracing = settings.traces ? (await import('./tracing.ts')).createTracing(settings.traces, settings.colo) : null;
 const kv = await openKv(settings.dataDir);
+const r2 = await openR2(settings.dataDir);
+const vault = openVault(layout(settings.dataDir).secretKey);
 const cache = await openCache(settings.dataDir, settings.cache);
-const service = await startDataService({ bus, settings, kv, cache, tracing, assetServer: createAssetBinding(blobs) });
+const service = await startDataService({
+  bus,
+  settings,
+  kv,
+  r2,
+  vault,
+  cache,
+  tracing,
+  assetServer: createAssetBinding(blobs),
+});
 bus.publish('local.ready', { name, pid: process.pid });
 
 /** The isolate processes are stopped before this one, so what is still open belongs to nobody. */
@@ -31,6 +44,7 @@ async function drain(): Promise<void> {
   await tracing?.close();
   await cache.close();
   await kv.close();
+  await r2.close();
   await blobs.close();
   process.exit(0);
 }

@@ -13,8 +13,10 @@ import type { Attach, EdgeChange, IsolateSet, Publications, TailEvent } from '..
 import { workerdPath } from '../pop/isolates/workerd.ts';
 import { type Cache, openCache } from '../products/cache/open.ts';
 import { type Kv, openKv } from '../products/kv/open.ts';
+import { openR2, type R2 } from '../products/r2/open.ts';
 import type { Bus } from '../state/bus.ts';
 import { createHub } from '../state/local-bus.ts';
+import { openVault } from '../state/vault.ts';
 import { type DataService, startDataService } from './service.ts';
 
 /** The caller: fetch, WebSocket, Cache API and a service binding, all through the sockets of the data process. */
@@ -93,6 +95,7 @@ let dir: string;
 let hub: Bus;
 let data: DataService;
 let kv: Kv;
+let r2: R2;
 let cache: Cache;
 let origin: Server;
 let base: string;
@@ -186,10 +189,13 @@ describe('the data process, with real isolate processes', () => {
       hub.subscribe(subject, (message, subject) => published.push({ subject, message }));
     }
     kv = await openKv(dir);
+    r2 = await openR2(dir);
     cache = await openCache(dir, { diskBytes: 1e9, memoryBytes: 1e6 });
     data = await startDataService({
       bus: hub,
       kv,
+      r2,
+      vault: openVault(join(dir, 'secret.key')),
       cache,
       settings: {
         listen: '127.0.0.1',
@@ -213,6 +219,7 @@ describe('the data process, with real isolate processes', () => {
     for (const child of processes) child.kill('SIGKILL');
     await data.close();
     await kv.close();
+    await r2.close();
     await cache.close();
     await hub.close();
     origin.closeAllConnections();

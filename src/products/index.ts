@@ -13,13 +13,13 @@ export const BINDING_TYPES = [
   'text_blob',
   'data_blob',
   'kv_namespace',
+  'r2_bucket',
   'durable_object_namespace',
   'inherit',
 ] as const;
 
 /** Binding type -> the product's name for people. */
 export const ABSENT_PRODUCTS: Record<string, string> = {
-  r2_bucket: 'R2',
   d1: 'D1',
   queue: 'Queues',
   workflow: 'Workflows',
@@ -58,7 +58,6 @@ export const ABSENT_PATHS: Record<string, string> = {
   pages: 'Pages',
   pipelines: 'Pipelines',
   queues: 'Queues',
-  r2: 'R2',
   secrets_store: 'Secrets Store',
   stream: 'Stream',
   vectorize: 'Vectorize',

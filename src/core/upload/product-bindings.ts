@@ -11,6 +11,8 @@ export async function productBinding(context: CoreContext, account: Account, raw
   switch (raw.type as ProductBinding['type']) {
     case 'kv_namespace':
       return kvNamespace(context, account, raw);
+    case 'r2_bucket':
+      return r2Bucket(context, account, raw);
   }
 }
 
@@ -19,6 +21,10 @@ export function shownProductBinding(binding: ProductBinding): Record<string, unk
   switch (binding.type) {
     case 'kv_namespace':
       return { type: binding.type, namespace_id: binding.namespaceId };
+    case 'r2_bucket': {
+      const { type, bucket: bucket_name, jurisdiction } = binding;
+      return { type, bucket_name, ...(jurisdiction && { jurisdiction }) };
+    }
   }
 }
 
@@ -28,4 +34,16 @@ async function kvNamespace({ kv }: CoreContext, account: Account, { name, namesp
     throw new ApiError(10041, `KV namespace '${id.slice(0, 64)}' is not valid: there is none of this id.`);
   }
   return { name, type: 'kv_namespace', namespaceId: id };
+}
+
+async function r2Bucket({ r2 }: CoreContext, account: Account, raw: Raw): Promise<Binding> {
+  const { name, bucket_name: bucket, jurisdiction } = raw;
+  if (typeof bucket !== 'string') throw new ApiError(10006, `The binding ${name} has no "bucket_name".`);
+  if (!(await r2.buckets.find(account.id, bucket))) {
+    throw new ApiError(
+      10085,
+      `R2 bucket '${bucket.slice(0, 64)}' not found. Please use a different name and try again.`,
+    );
+  }
+  return { name, type: 'r2_bucket', bucket, ...(typeof jurisdiction === 'string' && { jurisdiction }) };
 }
