@@ -310,7 +310,6 @@ describe('deleting a Worker', () => {
 describe('products that are not here yet', () => {
   it('say so by name', async () => {
     for (const [path, name] of [
-      ['r2/buckets/b', 'R2'],
       ['d1/database', 'D1'],
       ['queues?page=1', 'Queues'],
       ['workflows/w', 'Workflows'],

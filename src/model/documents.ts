@@ -19,6 +19,8 @@ export interface Token {
   createdOn: string;
   expiresOn: string | null;
   revokedOn: string | null;
+  /** A token for R2's objects alone, over S3; absent: the whole account. */
+  r2?: { access: 'read' | 'write'; buckets: string[] | null };
 }
 
 /** A domain under management. A name belongs to one account; so do all names below it. */
