@@ -1,4 +1,5 @@
 /** The whole control API: every endpoint in one list. */
+import { registerAnalytics } from '../products/analytics-engine/api.ts';
 import { registerObjects } from '../products/durable-objects/api.ts';
 import { registerKv } from '../products/kv/api.ts';
 import type { Usage } from '../state/usage.ts';
@@ -47,6 +48,7 @@ export async function createApi(
   registerAssetsUpload(app, context);
   registerKv(app, context);
   registerObjects(app, context);
+  registerAnalytics(app, context);
   registerSelvedge(app, context);
   registerUsage(app, context, usage);
   const tails = registerTails(app, context);

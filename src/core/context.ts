@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Settings } from '../model/settings.ts';
+import type { Queries } from '../products/analytics-engine/queries.ts';
 import type { Kv } from '../products/kv/open.ts';
 import type { Blobs } from '../state/blobs.ts';
 import type { Bus } from '../state/bus.ts';
@@ -22,6 +23,8 @@ export interface CoreContext {
   ledger: Ledger;
   blobs: Blobs;
   kv: Kv;
+  /** Of Analytics Engine. */
+  queries: Queries;
   objectFiles: ObjectFiles;
   vault: Sealer;
   bus: Bus;

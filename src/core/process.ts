@@ -2,6 +2,7 @@
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
+import { createQueries } from '../products/analytics-engine/queries.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
@@ -17,6 +18,7 @@ const ledger = openSqliteLedger(paths.ledger);
 const blobs = await openFileBlobs(paths.blobs);
 const kv = await openKv(settings.dataDir);
 kv.startSweeping();
+const queries = createQueries(settings.dataDir);
 const usage = openUsage(paths.usage);
 const bus = connectBus();
 // First of all: the supervisor may be stopped while this process still starts.
@@ -27,6 +29,7 @@ const server = await startCore({
   ledger,
   blobs,
   kv,
+  queries,
   objectFiles,
   vault: openVault(paths.secretKey),
   bus,
@@ -48,6 +51,7 @@ bus.publish('local.ready', { name: 'core', pid: process.pid });
 
 /** Answers the open requests, then closes what is durable. */
 async function stop(): Promise<void> {
+  queries.close();
   await server.close();
   usage.close();
   await kv.close();

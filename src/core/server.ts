@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import type { Settings } from '../model/settings.ts';
+import type { Queries } from '../products/analytics-engine/queries.ts';
 import type { Kv } from '../products/kv/open.ts';
 import type { Blobs } from '../state/blobs.ts';
 import type { Bus } from '../state/bus.ts';
@@ -17,6 +18,7 @@ export interface CoreParts {
   ledger: Ledger;
   blobs: Blobs;
   kv: Kv;
+  queries: Queries;
   objectFiles: ObjectFiles;
   vault: Sealer;
   bus: Bus;

@@ -6,6 +6,7 @@ import { testSettings } from '../config/testing.ts';
 import type { Account } from '../model/documents.ts';
 import type { Settings } from '../model/settings.ts';
 import { createIsolateHost } from '../pop/isolates/host.ts';
+import { createQueries } from '../products/analytics-engine/queries.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import type { Ledger } from '../state/ledger.ts';
@@ -51,6 +52,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const ledger = openSqliteLedger(join(directory, 'ledger.sqlite'));
   const blobs = await openFileBlobs(join(directory, 'blobs'));
   const kv = await openKv(directory);
+  const queries = createQueries(directory);
   const objectFiles = openObjectFiles(join(directory, 'objects'));
   const vault = openVault(join(directory, 'key'));
   const usage = openUsage(join(directory, 'usage.sqlite'));
@@ -80,7 +82,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const token = async ({ id }: Account) =>
     (await createToken(ledger, { accountId: id, name: 'test', expiresOn: null })).value;
   const tokens = { alice: await token(alice), bob: await token(bob) };
-  let server = await startCore({ settings, ledger, blobs, kv, objectFiles, vault, bus, usage });
+  let server = await startCore({ settings, ledger, blobs, kv, queries, objectFiles, vault, bus, usage });
   const originOf = () => `http://127.0.0.1:${server.port}`;
   return {
     get base() {
@@ -108,13 +110,14 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
     },
     async restart() {
       await server.close();
-      server = await startCore({ settings, ledger, blobs, kv, objectFiles, vault, bus, usage });
+      server = await startCore({ settings, ledger, blobs, kv, queries, objectFiles, vault, bus, usage });
     },
     async close() {
       await server.close();
       await host.close();
       await bus.close();
       usage.close();
+      queries.close();
       await kv.close();
       await ledger.close();
       await blobs.close();

@@ -2,6 +2,7 @@
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
+import { openAnalytics } from '../products/analytics-engine/open.ts';
 import { openCache } from '../products/cache/open.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
@@ -18,8 +19,17 @@ const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
 // What is not on is not imported: the tracing SDK alone costs 25 MB.
 const tracing = settings.traces ? (await import('./tracing.ts')).createTracing(settings.traces, settings.colo) : null;
 const kv = await openKv(settings.dataDir);
+const analytics = openAnalytics(settings.dataDir);
 const cache = await openCache(settings.dataDir, settings.cache);
-const service = await startDataService({ bus, settings, kv, cache, tracing, assetServer: createAssetBinding(blobs) });
+const service = await startDataService({
+  bus,
+  settings,
+  kv,
+  analytics,
+  cache,
+  tracing,
+  assetServer: createAssetBinding(blobs),
+});
 bus.publish('local.ready', { name, pid: process.pid });
 
 /** The isolate processes are stopped before this one, so what is still open belongs to nobody. */
@@ -29,6 +39,7 @@ async function drain(): Promise<void> {
   draining = true;
   await service.close();
   await tracing?.close();
+  await analytics.close();
   await cache.close();
   await kv.close();
   await blobs.close();

@@ -11,6 +11,7 @@ import { after, before, describe, it } from 'node:test';
 import { WebSocketServer } from 'ws';
 import type { Attach, EdgeChange, IsolateSet, Publications, TailEvent } from '../model/messages.ts';
 import { workerdPath } from '../pop/isolates/workerd.ts';
+import { type Analytics, openAnalytics } from '../products/analytics-engine/open.ts';
 import { type Cache, openCache } from '../products/cache/open.ts';
 import { type Kv, openKv } from '../products/kv/open.ts';
 import type { Bus } from '../state/bus.ts';
@@ -93,6 +94,7 @@ let dir: string;
 let hub: Bus;
 let data: DataService;
 let kv: Kv;
+let analytics: Analytics;
 let cache: Cache;
 let origin: Server;
 let base: string;
@@ -186,10 +188,12 @@ describe('the data process, with real isolate processes', () => {
       hub.subscribe(subject, (message, subject) => published.push({ subject, message }));
     }
     kv = await openKv(dir);
+    analytics = openAnalytics(dir);
     cache = await openCache(dir, { diskBytes: 1e9, memoryBytes: 1e6 });
     data = await startDataService({
       bus: hub,
       kv,
+      analytics,
       cache,
       settings: {
         listen: '127.0.0.1',
@@ -212,6 +216,7 @@ describe('the data process, with real isolate processes', () => {
   after(async () => {
     for (const child of processes) child.kill('SIGKILL');
     await data.close();
+    await analytics.close();
     await kv.close();
     await cache.close();
     await hub.close();

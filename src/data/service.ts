@@ -9,6 +9,8 @@ import { LIMITS } from '../model/limits.ts';
 import { log } from '../model/log.ts';
 import type { Attach, Publications, TailEvent } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
+import { analyticsData } from '../products/analytics-engine/data.ts';
+import type { Analytics } from '../products/analytics-engine/open.ts';
 import type { Cache } from '../products/cache/open.ts';
 import { createCacheService } from '../products/cache/service.ts';
 import { kvData } from '../products/kv/data.ts';
@@ -59,6 +61,7 @@ export interface DataOptions {
   resolve?: Resolve;
   cache: Pick<Cache, 'store'>;
   kv: Pick<Kv, 'store' | 'namespaces'>;
+  analytics: Pick<Analytics, 'add'>;
   /** Null if Workers are not traced. */
   tracing?: Tracing | null;
   /** PEM of certificate authorities that origins may use; the system's by default. */
@@ -67,13 +70,13 @@ export interface DataOptions {
 
 /** Answers the bus when it resolves. Throws if `egressAllow` (or one of an account) is not a list of address ranges. */
 export async function startDataService(options: DataOptions): Promise<DataService> {
-  const { bus, settings, assetServer, kv, cache } = options;
+  const { bus, settings, assetServer, kv, cache, analytics } = options;
   const connectorOf = createConnectors(options);
   let directory: Directory;
   const relays = createRelays(bus, () => directory);
   directory = await openDirectory(bus, settings.workersDomain, (set) => relays.onIsolates(set));
   const edge = { address: settings.listen, httpPort: settings.httpPort, httpsPort: settings.httpsPort };
-  const products: DataProduct[] = [kvData(bus, kv)];
+  const products: DataProduct[] = [kvData(bus, kv), analyticsData(analytics)];
   const loops = createLoops(LIMITS.openSubrequestsToSelf);
   const meters = createMeters();
   const report = () => {

@@ -11,6 +11,8 @@ export function layout(dataDir: string) {
     kv: at('kv.sqlite'),
     /** Values of KV that are too large for documents. */
     kvBlobs: at('kv'),
+    /** Analytics Engine: a SQLite file for each account. */
+    analytics: at('analytics'),
     /** Durable Objects: a directory for each Worker that has them, SQLite files in the runtime's own layout. */
     objects: at('objects'),
     /** Responses of the Cache API; may be deleted while the machine is down. */

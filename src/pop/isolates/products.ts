@@ -1,6 +1,7 @@
 /** Products in the configuration of an isolate process: what each adds to it, its bindings, and the sockets on which the process listens. */
 import { readFile } from 'node:fs/promises';
 import type { Binding, ProductBinding } from '../../model/documents.ts';
+import { analyticsBindingText, analyticsParts, boundDatasets } from '../../products/analytics-engine/binding.ts';
 import { KV_WRITTEN_SOCKET, kvBindingText, kvNamespaces, kvParts } from '../../products/kv/binding.ts';
 import type { ConfigParts } from '../../products/product.ts';
 import { OWN } from './directory.ts';
@@ -9,6 +10,7 @@ import { OWN } from './directory.ts';
 export async function productParts(bindings: readonly Binding[], strict: boolean): Promise<Required<ConfigParts>> {
   const parts: ConfigParts[] = [];
   if (kvNamespaces(bindings).length > 0) parts.push(await kvParts(OWN, strict, systemWorker));
+  if (boundDatasets(bindings).length > 0) parts.push(await analyticsParts(systemWorker));
   return {
     extensions: parts.flatMap(({ extensions = [] }) => extensions),
     services: parts.flatMap(({ services = [] }) => services),
@@ -20,6 +22,8 @@ export function productBindingText(binding: Binding & ProductBinding, strict: bo
   switch (binding.type) {
     case 'kv_namespace':
       return kvBindingText(binding, strict);
+    case 'analytics_engine':
+      return analyticsBindingText(binding);
   }
 }
 
