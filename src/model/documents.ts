@@ -152,8 +152,8 @@ export type Binding = { name: string } & (
   | { type: 'version_metadata' }
   | { type: 'kv_namespace'; namespaceId: string }
   | { type: 'analytics_engine'; dataset: string }
-  /** A class of the Worker itself. */
-  | { type: 'durable_object_namespace'; className: string }
+  /** A class of the Worker itself, or of another one of the account. */
+  | { type: 'durable_object_namespace'; className: string; other?: { script: string; namespaceId: string } }
   | { type: 'wasm_module' | 'text_blob' | 'data_blob'; part: string }
 );
 
