@@ -15,8 +15,11 @@ async function withTicket(owner, call) {
   try {
     return await call();
   } finally {
-    await writable.close();
-    await ticket.arrayBuffer();
+    // Nobody waits for its end; if the process is gone, so is the ticket.
+    writable
+      .close()
+      .then(() => ticket.arrayBuffer())
+      .catch(() => undefined);
   }
 }
 

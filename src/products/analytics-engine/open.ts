@@ -1,7 +1,7 @@
 /** The writing side of Analytics Engine: points are handed to a thread of their own that commits them a few times a second. */
 import { Worker } from 'node:worker_threads';
 import { layout } from '../../model/layout.ts';
-import { log, reason } from '../../model/log.ts';
+import { log } from '../../model/log.ts';
 import type { DataPoint } from '../../state/points.ts';
 import { ANALYTICS } from './limits.ts';
 
@@ -30,7 +30,10 @@ export function openAnalytics(dataDir: string): Analytics {
   void exited.then(() => {
     ended = true;
   });
-  writer.on('error', (error) => log('error', 'the writer of Analytics Engine ended', { error: reason(error) }));
+  writer.on('error', (error) => {
+    // A process without its writer is replaced.
+    throw error;
+  });
   writer.on('message', (done: FromWriter) => {
     for (const [accountId, count] of Object.entries(done)) {
       total -= count;

@@ -35,8 +35,10 @@ port.on('message', (message: ToWriter) => {
   else waiting.set(accountId, points);
 });
 setInterval(commit, COMMIT_MS);
-setInterval(() => void sweep(), SWEEP_MS);
-void sweep();
+const sweeping = () =>
+  sweep().catch((error: unknown) => log('error', 'old data points were not removed', { error: reason(error) }));
+setInterval(sweeping, SWEEP_MS);
+void sweeping();
 
 function commit(): void {
   const done: FromWriter = {};
