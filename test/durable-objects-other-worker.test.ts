@@ -172,7 +172,7 @@ describe('fetch', () => {
       // The runtime lets objects without requests go after ten seconds.
       if (text === 'hello') await new Promise((resolve) => setTimeout(resolve, 11_000));
     }
-    for (const socket of sockets) socket.close();
+    for (const socket of sockets) socket.close(1000);
   });
 });
 
