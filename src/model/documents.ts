@@ -154,13 +154,14 @@ export type Binding = { name: string } & (
   | { type: 'version_metadata' }
   | { type: 'kv_namespace'; namespaceId: string }
   | { type: 'r2_bucket'; bucket: string; jurisdiction?: string }
-  /** A class of the Worker itself. */
-  | { type: 'durable_object_namespace'; className: string }
+  | { type: 'analytics_engine'; dataset: string }
+  /** A class of the Worker itself, or of another one of the account. */
+  | { type: 'durable_object_namespace'; className: string; other?: { script: string; namespaceId: string } }
   | { type: 'wasm_module' | 'text_blob' | 'data_blob'; part: string }
 );
 
 /** A binding behind which a product of `src/products` answers. */
-export type ProductBinding = Extract<Binding, { type: 'kv_namespace' | 'r2_bucket' }>;
+export type ProductBinding = Extract<Binding, { type: 'kv_namespace' | 'r2_bucket' | 'analytics_engine' }>;
 
 /** The Durable Objects of one class of a Worker. */
 export interface ObjectNamespace {
