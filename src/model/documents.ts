@@ -41,7 +41,7 @@ export interface Route {
   script: string | null;
 }
 
-/** A host name that belongs wholly to one Worker. */
+/** A host name that belongs wholly to one Worker, or to the objects of one R2 bucket (then `script` is ''). */
 export interface CustomDomain {
   id: string;
   hostname: string;
@@ -49,6 +49,10 @@ export interface CustomDomain {
   zoneName: string;
   accountId: string;
   script: string;
+  /** `id`: a bucket that is made anew under the name is not meant. */
+  bucket?: { name: string; id: string };
+  /** It was not given but made, below the workers domain. */
+  managed?: boolean;
   createdOn: string;
 }
 

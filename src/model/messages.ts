@@ -31,7 +31,8 @@ export type EdgeDoc =
     }
   | { kind: 'zone'; id: string; name: string; accountId: string }
   | { kind: 'route'; id: string; zoneName: string; accountId: string; pattern: string; script: string | null }
-  | { kind: 'domain'; hostname: string; accountId: string; script: string }
+  /** `bucket`: "<name>/<id>". */
+  | { kind: 'domain'; hostname: string; accountId: string; script: string; bucket?: string }
   | { kind: 'origin'; hostname: string; accountId: string; url: string };
 
 /** `key` is the ledger key; `doc: null` is a deletion. */
