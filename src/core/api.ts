@@ -1,6 +1,8 @@
 /** The whole control API: every endpoint in one list. */
 import { registerObjects } from '../products/durable-objects/api.ts';
 import { registerKv } from '../products/kv/api.ts';
+import { registerQueues } from '../products/queues/api.ts';
+import { registerQueueMessages } from '../products/queues/messages-api.ts';
 import type { Usage } from '../state/usage.ts';
 import { type App, createApp } from './app.ts';
 import { registerAssetsUpload } from './assets-upload.ts';
@@ -46,6 +48,8 @@ export async function createApi(
   registerServices(app, context);
   registerAssetsUpload(app, context);
   registerKv(app, context);
+  registerQueues(app, context);
+  registerQueueMessages(app, context);
   registerObjects(app, context);
   registerSelvedge(app, context);
   registerUsage(app, context, usage);

@@ -11,6 +11,7 @@ import type { AssetManifest } from '../model/documents.ts';
 import { keys } from '../model/keys.ts';
 import type { Settings } from '../model/settings.ts';
 import { openKv } from '../products/kv/open.ts';
+import { openQueues } from '../products/queues/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { createHub } from '../state/local-bus.ts';
 import { openObjectFiles } from '../state/object-files.ts';
@@ -40,6 +41,7 @@ async function open(): Promise<void> {
     ledger: openSqliteLedger(join(directory, 'ledger.sqlite')),
     blobs: await openFileBlobs(join(directory, 'blobs')),
     kv: await openKv(directory),
+    queues: await openQueues(directory),
     objectFiles: openObjectFiles(join(directory, 'objects')),
     vault: openVault(join(directory, 'secret.key')),
     bus: createHub(),
@@ -51,6 +53,7 @@ async function open(): Promise<void> {
 
 async function close(): Promise<void> {
   await context.kv.close();
+  await context.queues.messages.close();
   await context.ledger.close();
   await context.blobs.close();
   await context.bus.close();

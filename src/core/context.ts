@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Settings } from '../model/settings.ts';
 import type { Kv } from '../products/kv/open.ts';
+import type { Queues } from '../products/queues/queues.ts';
 import type { Blobs } from '../state/blobs.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Ledger } from '../state/ledger.ts';
@@ -22,6 +23,7 @@ export interface CoreContext {
   ledger: Ledger;
   blobs: Blobs;
   kv: Kv;
+  queues: Queues;
   objectFiles: ObjectFiles;
   vault: Sealer;
   bus: Bus;

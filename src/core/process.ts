@@ -3,6 +3,7 @@ import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
 import { openKv } from '../products/kv/open.ts';
+import { openQueues } from '../products/queues/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
 import { openObjectFiles } from '../state/object-files.ts';
@@ -17,6 +18,8 @@ const ledger = openSqliteLedger(paths.ledger);
 const blobs = await openFileBlobs(paths.blobs);
 const kv = await openKv(settings.dataDir);
 kv.startSweeping();
+const queues = await openQueues(settings.dataDir);
+queues.startExpiring();
 const usage = openUsage(paths.usage);
 const bus = connectBus();
 // First of all: the supervisor may be stopped while this process still starts.
@@ -27,6 +30,7 @@ const server = await startCore({
   ledger,
   blobs,
   kv,
+  queues,
   objectFiles,
   vault: openVault(paths.secretKey),
   bus,
@@ -51,6 +55,7 @@ async function stop(): Promise<void> {
   await server.close();
   usage.close();
   await kv.close();
+  await queues.close();
   await ledger.close();
   await blobs.close();
   process.exit(0);

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import type { Settings } from '../model/settings.ts';
 import type { Kv } from '../products/kv/open.ts';
+import type { Queues } from '../products/queues/queues.ts';
 import type { Blobs } from '../state/blobs.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Ledger } from '../state/ledger.ts';
@@ -17,6 +18,7 @@ export interface CoreParts {
   ledger: Ledger;
   blobs: Blobs;
   kv: Kv;
+  queues: Queues;
   objectFiles: ObjectFiles;
   vault: Sealer;
   bus: Bus;

@@ -7,6 +7,7 @@ import type { Account } from '../model/documents.ts';
 import type { Settings } from '../model/settings.ts';
 import { createIsolateHost } from '../pop/isolates/host.ts';
 import { openKv } from '../products/kv/open.ts';
+import { openQueues } from '../products/queues/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import type { Ledger } from '../state/ledger.ts';
 import { createHub, type Hub } from '../state/local-bus.ts';
@@ -51,6 +52,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const ledger = openSqliteLedger(join(directory, 'ledger.sqlite'));
   const blobs = await openFileBlobs(join(directory, 'blobs'));
   const kv = await openKv(directory);
+  const queues = await openQueues(directory);
   const objectFiles = openObjectFiles(join(directory, 'objects'));
   const vault = openVault(join(directory, 'key'));
   const usage = openUsage(join(directory, 'usage.sqlite'));
@@ -80,7 +82,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const token = async ({ id }: Account) =>
     (await createToken(ledger, { accountId: id, name: 'test', expiresOn: null })).value;
   const tokens = { alice: await token(alice), bob: await token(bob) };
-  let server = await startCore({ settings, ledger, blobs, kv, objectFiles, vault, bus, usage });
+  let server = await startCore({ settings, ledger, blobs, kv, queues, objectFiles, vault, bus, usage });
   const originOf = () => `http://127.0.0.1:${server.port}`;
   return {
     get base() {
@@ -108,7 +110,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
     },
     async restart() {
       await server.close();
-      server = await startCore({ settings, ledger, blobs, kv, objectFiles, vault, bus, usage });
+      server = await startCore({ settings, ledger, blobs, kv, queues, objectFiles, vault, bus, usage });
     },
     async close() {
       await server.close();
@@ -116,6 +118,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
       await bus.close();
       usage.close();
       await kv.close();
+      await queues.close();
       await ledger.close();
       await blobs.close();
       await rm(directory, { recursive: true, force: true });

@@ -4,6 +4,7 @@ import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
 import { openCache } from '../products/cache/open.ts';
 import { openKv } from '../products/kv/open.ts';
+import { openQueues } from '../products/queues/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
 import { createAssetBinding } from './assets.ts';
@@ -18,8 +19,17 @@ const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
 // What is not on is not imported: the tracing SDK alone costs 25 MB.
 const tracing = settings.traces ? (await import('./tracing.ts')).createTracing(settings.traces, settings.colo) : null;
 const kv = await openKv(settings.dataDir);
+const queues = await openQueues(settings.dataDir);
 const cache = await openCache(settings.dataDir, settings.cache);
-const service = await startDataService({ bus, settings, kv, cache, tracing, assetServer: createAssetBinding(blobs) });
+const service = await startDataService({
+  bus,
+  settings,
+  kv,
+  queues,
+  cache,
+  tracing,
+  assetServer: createAssetBinding(blobs),
+});
 bus.publish('local.ready', { name, pid: process.pid });
 
 /** The isolate processes are stopped before this one, so what is still open belongs to nobody. */
@@ -31,6 +41,7 @@ async function drain(): Promise<void> {
   await tracing?.close();
   await cache.close();
   await kv.close();
+  await queues.close();
   await blobs.close();
   process.exit(0);
 }

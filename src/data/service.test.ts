@@ -13,6 +13,7 @@ import type { Attach, EdgeChange, IsolateSet, Publications, TailEvent } from '..
 import { workerdPath } from '../pop/isolates/workerd.ts';
 import { type Cache, openCache } from '../products/cache/open.ts';
 import { type Kv, openKv } from '../products/kv/open.ts';
+import { type OpenQueues, openQueues } from '../products/queues/open.ts';
 import type { Bus } from '../state/bus.ts';
 import { createHub } from '../state/local-bus.ts';
 import { type DataService, startDataService } from './service.ts';
@@ -93,6 +94,7 @@ let dir: string;
 let hub: Bus;
 let data: DataService;
 let kv: Kv;
+let queues: OpenQueues;
 let cache: Cache;
 let origin: Server;
 let base: string;
@@ -186,10 +188,12 @@ describe('the data process, with real isolate processes', () => {
       hub.subscribe(subject, (message, subject) => published.push({ subject, message }));
     }
     kv = await openKv(dir);
+    queues = await openQueues(dir);
     cache = await openCache(dir, { diskBytes: 1e9, memoryBytes: 1e6 });
     data = await startDataService({
       bus: hub,
       kv,
+      queues,
       cache,
       settings: {
         listen: '127.0.0.1',
@@ -213,6 +217,7 @@ describe('the data process, with real isolate processes', () => {
     for (const child of processes) child.kill('SIGKILL');
     await data.close();
     await kv.close();
+    await queues.close();
     await cache.close();
     await hub.close();
     origin.closeAllConnections();

@@ -14,6 +14,8 @@ import { createCacheService } from '../products/cache/service.ts';
 import { kvData } from '../products/kv/data.ts';
 import type { Kv } from '../products/kv/open.ts';
 import type { DataProduct } from '../products/product.ts';
+import { queuesData } from '../products/queues/data.ts';
+import type { Queues } from '../products/queues/queues.ts';
 import type { Bus } from '../state/bus.ts';
 import { createAddresses, type Resolve } from './addresses.ts';
 import { Attachments } from './attachments.ts';
@@ -59,6 +61,7 @@ export interface DataOptions {
   resolve?: Resolve;
   cache: Pick<Cache, 'store'>;
   kv: Pick<Kv, 'store' | 'namespaces'>;
+  queues: Queues;
   /** Null if Workers are not traced. */
   tracing?: Tracing | null;
   /** PEM of certificate authorities that origins may use; the system's by default. */
@@ -67,13 +70,13 @@ export interface DataOptions {
 
 /** Answers the bus when it resolves. Throws if `egressAllow` (or one of an account) is not a list of address ranges. */
 export async function startDataService(options: DataOptions): Promise<DataService> {
-  const { bus, settings, assetServer, kv, cache } = options;
+  const { bus, settings, assetServer, kv, queues, cache } = options;
   const connectorOf = createConnectors(options);
   let directory: Directory;
   const relays = createRelays(bus, () => directory);
   directory = await openDirectory(bus, settings.workersDomain, (set) => relays.onIsolates(set));
   const edge = { address: settings.listen, httpPort: settings.httpPort, httpsPort: settings.httpsPort };
-  const products: DataProduct[] = [kvData(bus, kv)];
+  const products: DataProduct[] = [kvData(bus, kv), queuesData(bus, queues)];
   const loops = createLoops(LIMITS.openSubrequestsToSelf);
   const meters = createMeters();
   const report = () => {

@@ -11,6 +11,7 @@ export function layout(dataDir: string) {
     kv: at('kv.sqlite'),
     /** Values of KV that are too large for documents. */
     kvBlobs: at('kv'),
+    queues: at('queues.sqlite'),
     /** Durable Objects: a directory for each Worker that has them, SQLite files in the runtime's own layout. */
     objects: at('objects'),
     /** Responses of the Cache API; may be deleted while the machine is down. */

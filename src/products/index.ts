@@ -13,6 +13,7 @@ export const BINDING_TYPES = [
   'text_blob',
   'data_blob',
   'kv_namespace',
+  'queue',
   'durable_object_namespace',
   'inherit',
 ] as const;
@@ -21,7 +22,6 @@ export const BINDING_TYPES = [
 export const ABSENT_PRODUCTS: Record<string, string> = {
   r2_bucket: 'R2',
   d1: 'D1',
-  queue: 'Queues',
   workflow: 'Workflows',
   hyperdrive: 'Hyperdrive',
   analytics_engine: 'Analytics Engine',
@@ -57,7 +57,6 @@ export const ABSENT_PATHS: Record<string, string> = {
   mtls_certificates: 'mTLS certificates',
   pages: 'Pages',
   pipelines: 'Pipelines',
-  queues: 'Queues',
   r2: 'R2',
   secrets_store: 'Secrets Store',
   stream: 'Stream',

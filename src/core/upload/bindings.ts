@@ -113,6 +113,7 @@ async function resolve(
     case 'service':
       return service(context, account, scriptName, raw);
     case 'kv_namespace':
+    case 'queue':
       return productBinding(context, account, raw);
     case 'durable_object_namespace':
       return objectNamespace(scriptName, raw);

@@ -1,5 +1,6 @@
 /** Bindings to products in an upload: what they name must be there, and of the account. */
 import type { Account, Binding, ProductBinding } from '../../model/documents.ts';
+import { deliveryDelayOf } from '../../products/queues/settings.ts';
 import type { CoreContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import type { Metadata } from './metadata.ts';
@@ -11,6 +12,8 @@ export async function productBinding(context: CoreContext, account: Account, raw
   switch (raw.type as ProductBinding['type']) {
     case 'kv_namespace':
       return kvNamespace(context, account, raw);
+    case 'queue':
+      return queue(context, account, raw);
   }
 }
 
@@ -19,6 +22,10 @@ export function shownProductBinding(binding: ProductBinding): Record<string, unk
   switch (binding.type) {
     case 'kv_namespace':
       return { type: binding.type, namespace_id: binding.namespaceId };
+    case 'queue': {
+      const { type, queueName, deliveryDelay } = binding;
+      return { type, queue_name: queueName, ...(deliveryDelay !== undefined && { delivery_delay: deliveryDelay }) };
+    }
   }
 }
 
@@ -28,4 +35,14 @@ async function kvNamespace({ kv }: CoreContext, account: Account, { name, namesp
     throw new ApiError(10041, `KV namespace '${id.slice(0, 64)}' is not valid: there is none of this id.`);
   }
   return { name, type: 'kv_namespace', namespaceId: id };
+}
+
+async function queue({ queues }: CoreContext, account: Account, raw: Raw): Promise<Binding> {
+  const { name, queue_name: queueName, delivery_delay: delay } = raw;
+  if (typeof queueName !== 'string') throw new ApiError(10006, `The binding ${name} has no "queue_name".`);
+  const found = queues.messages.byName(account.id, queueName);
+  if (!found)
+    throw new ApiError(11000, `Queue "${queueName.slice(0, 64)}" does not exist: the binding ${name} needs it.`);
+  const wanted = delay === undefined || delay === null ? {} : { deliveryDelay: deliveryDelayOf(delay) };
+  return { name, type: 'queue', queueId: found.id, queueName: found.name, ...wanted };
 }

@@ -3,12 +3,14 @@ import { readFile } from 'node:fs/promises';
 import type { Binding, ProductBinding } from '../../model/documents.ts';
 import { KV_WRITTEN_SOCKET, kvBindingText, kvNamespaces, kvParts } from '../../products/kv/binding.ts';
 import type { ConfigParts } from '../../products/product.ts';
+import { boundQueues, queueBindingText, queueParts } from '../../products/queues/binding.ts';
 import { OWN } from './directory.ts';
 
 /** `strict`: for a process without experimental features, which is never asked anything. */
 export async function productParts(bindings: readonly Binding[], strict: boolean): Promise<Required<ConfigParts>> {
   const parts: ConfigParts[] = [];
   if (kvNamespaces(bindings).length > 0) parts.push(await kvParts(OWN, strict, systemWorker));
+  if (boundQueues(bindings).length > 0) parts.push(queueParts(bindings));
   return {
     extensions: parts.flatMap(({ extensions = [] }) => extensions),
     services: parts.flatMap(({ services = [] }) => services),
@@ -20,6 +22,8 @@ export function productBindingText(binding: Binding & ProductBinding, strict: bo
   switch (binding.type) {
     case 'kv_namespace':
       return kvBindingText(binding, strict);
+    case 'queue':
+      return queueBindingText(binding);
   }
 }
 

@@ -26,7 +26,8 @@ export async function openQueues(dataDir: string): Promise<OpenQueues> {
       for (const queue of messages.queues()) {
         if (closing) return;
         const gone = await messages.expire(queue.key, queues.keepFrom(queue, Date.now()));
-        if (gone > 0) log('warn', 'messages were in their queue for too long and are gone', { queue: queue.name, gone });
+        if (gone > 0)
+          log('warn', 'messages were in their queue for too long and are gone', { queue: queue.name, gone });
       }
     } catch (error) {
       log('warn', 'old messages were not removed', { error: reason(error) });

@@ -1,5 +1,6 @@
 /** Queues of accounts: what was said of them, and sending to them. */
 import { randomBytes } from 'node:crypto';
+import { log } from '../../model/log.ts';
 import type { Backlog, Failing, Messages, QueueEntry } from '../../state/messages.ts';
 import { Overloaded } from '../../state/threaded-ledger.ts';
 import { DEFAULTS, type Format, QUEUES, QueueError } from './limits.ts';
@@ -83,6 +84,17 @@ export class Queues {
     const name = consumer?.deadLetterQueue ?? null;
     const deadLetters = name === null ? null : (this.messages.byName(queue.accountId, name)?.key ?? null);
     return { maxRetries: consumer?.maxRetries ?? DEFAULTS.maxRetries, deadLetters };
+  }
+
+  /** Says what became of messages that failed too often: the id of the queue that has them now, null if they are gone. */
+  buried(queue: Queue, ids: string[]): string | null {
+    if (ids.length === 0) return null;
+    const name = queue.document.consumer?.deadLetterQueue ?? null;
+    const letters = name === null ? null : this.messages.byName(queue.accountId, name);
+    if (letters) return letters.id;
+    const { id, accountId } = queue;
+    log('warn', 'messages failed too often and are gone', { queue: id, accountId, ids, deadLetterQueue: name });
+    return null;
   }
 
   /** Messages that are older are gone. */

@@ -72,7 +72,8 @@ function delayIn({ headers }: IncomingMessage): number | undefined {
 
 function readBatch(request: IncomingMessage, { id }: Queue, body: Buffer | null): Outgoing[] {
   const [count, bytes] = ['cf-queue-batch-count', 'cf-queue-batch-bytes'].map((name) => Number(request.headers[name]));
-  if (!body) throw new QueueError(10205, `batch size of ${bytes || 'too many'} bytes exceeds limit of ${QUEUES.batchBytes}`);
+  if (!body)
+    throw new QueueError(10205, `batch size of ${bytes || 'too many'} bytes exceeds limit of ${QUEUES.batchBytes}`);
   // Before the bodies are decoded.
   if (count! > QUEUES.batchMessages) checkBatch(new Array(count).fill(0));
   const ofBatch = delayIn(request);
