@@ -114,10 +114,10 @@ export interface Messages<T = unknown> {
    * message meanwhile.
    */
   settle(settlement: Settlement): Promise<Settled>;
-  /** Takes deliveries back as if they had never been. */
-  release(queue: number, leases: Lease[], now: number): Promise<void>;
+  /** Takes deliveries back as if they had never been: the messages are due, and first by when they were sent. */
+  release(queue: number, leases: Lease[]): Promise<void>;
   /** The same for all deliveries of a queue. */
-  releaseAll(queue: number, now: number): Promise<void>;
+  releaseAll(queue: number): Promise<void>;
   /** Deletes all messages that are there when it is called. */
   purge(queue: number): Promise<void>;
   /** Deletes messages that were sent before `before`. Returns how many. */

@@ -75,7 +75,7 @@ const STATEMENTS = {
   drop: 'DELETE FROM messages WHERE queue = ? AND sequence = ?',
   ready: 'SELECT * FROM messages WHERE queue = ? AND due <= ? ORDER BY due, sequence LIMIT ?',
   update: 'UPDATE messages SET due = ?, attempts = ?, leased = ? WHERE queue = ? AND sequence = ?',
-  releaseAll: 'UPDATE messages SET due = ?, attempts = attempts - 1, leased = 0 WHERE queue = ? AND leased = 1',
+  releaseAll: 'UPDATE messages SET due = sent, attempts = attempts - 1, leased = 0 WHERE queue = ? AND leased = 1',
   first: 'SELECT * FROM messages WHERE queue = ? AND sequence <= ? ORDER BY sequence LIMIT ?',
 };
 
@@ -239,15 +239,15 @@ export class SqliteMessages {
     return settled;
   }
 
-  release(queue: number, leases: Lease[], now: number): void {
+  release(queue: number, leases: Lease[]): void {
     for (const lease of leases) {
       const row = this.#message(queue, lease);
-      if (row?.attempts === lease.attempts) this.#do.update.run(now, row.attempts - 1, 0, queue, row.sequence);
+      if (row?.attempts === lease.attempts) this.#do.update.run(row.sent, row.attempts - 1, 0, queue, row.sequence);
     }
   }
 
-  releaseAll(queue: number, now: number): void {
-    this.#do.releaseAll.run(now, queue);
+  releaseAll(queue: number): void {
+    this.#do.releaseAll.run(queue);
   }
 
   /** Sequence of the newest message of a queue; 0 if there is none. */

@@ -158,8 +158,8 @@ describe('messages', () => {
               const held = model.queues[at]!.find(({ id }) => id === lease.id);
               const isLatest = held?.attempts === lease.attempts;
               if (operation.kind === 'release') {
-                await store.release(key, [lease], now);
-                if (held && isLatest) Object.assign(held, { attempts: held.attempts - 1, due: now });
+                await store.release(key, [lease]);
+                if (held && isLatest) Object.assign(held, { attempts: held.attempts - 1, due: held.sent });
               } else if (operation.pick % 2 === 0) {
                 const { acked } = await store.settle({
                   queue: key,
@@ -248,7 +248,7 @@ describe('messages', () => {
         ['bytes', 5, 1],
       ],
     );
-    await store.releaseAll(key, 7);
+    await store.releaseAll(key);
     const few = await store.lease({ ...asked, now: 7, until: 9, limitBytes: 1000 });
     assert.deepEqual(
       few.messages.map(({ attempts }) => attempts),

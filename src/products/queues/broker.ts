@@ -74,7 +74,7 @@ export class Broker {
     const { messages } = this.#queues;
     for (const { key, document } of messages.queues()) {
       if (document.consumer?.type !== 'worker') continue;
-      await messages.releaseAll(key, Date.now()).catch((error: unknown) => {
+      await messages.releaseAll(key).catch((error: unknown) => {
         log('error', 'deliveries were not taken back: they are due again when their leases end', {
           error: reason(error),
         });

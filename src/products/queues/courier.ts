@@ -164,7 +164,7 @@ export class Courier {
     try {
       const result = await this.#call(queue, hold, batch, onUnsent);
       const now = Date.now();
-      if (result === 'not reached') return await queues.messages.release(queue.key, leases, now);
+      if (result === 'not reached') return await queues.messages.release(queue.key, leases);
       // The consumer may have been changed meanwhile: what it says now counts.
       const latest = queues.messages.byId(queue.id) ?? queue;
       const said = verdicts(leases, result, latest.document.consumer ?? consumer, now);
