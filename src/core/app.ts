@@ -28,6 +28,8 @@ export interface ResultInfo {
   total_count?: number;
   total_pages?: number;
   cursor?: string;
+  is_truncated?: boolean;
+  delimited?: string[];
 }
 
 /** A result with paging, status or messages other than the defaults; made by `reply`. */
@@ -49,7 +51,9 @@ export function reply(result: unknown, options: { status?: number; info?: Result
 
 export interface Endpoint<B extends z.ZodType, Q extends z.ZodObject> {
   method: 'get' | 'post' | 'put' | 'patch' | 'delete';
-  /** OpenAPI form: `/accounts/{account_id}/workers/scripts`. Relative to API_PREFIX, except below /selvedge. */
+  /**
+   * OpenAPI form: `/accounts/{account_id}/workers/scripts`; a last `{name*}` takes slashes, too. Relative to API_PREFIX, except below /selvedge.
+   */
   path: string;
   summary: string;
   /** 'token' (default): bearer token of the account in the path. 'none': the handler checks by itself. */
@@ -82,8 +86,9 @@ export function define<B extends z.ZodType = z.ZodUndefined, Q extends z.ZodObje
   handler: (call: Call<z.output<B>, z.output<Q>>) => unknown,
 ): void {
   const path = endpoint.path.startsWith('/selvedge') ? endpoint.path : API_PREFIX + endpoint.path;
-  describe(app, path, endpoint);
-  app.on(endpoint.method.toUpperCase(), path.replace(/\{(\w+)\}/g, ':$1'), async (c) => {
+  describe(app, path.replace('*}', '}'), endpoint);
+  const route = path.replace(/\{(\w+)\}/g, ':$1').replace(/\{(\w+)\*\}$/, ':$1{.+}');
+  app.on(endpoint.method.toUpperCase(), route, async (c) => {
     if (endpoint.auth !== 'none') {
       const { account, token } = await authenticate(context.ledger, c.req.raw.headers, c.req.path);
       c.set('account', account);

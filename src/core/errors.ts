@@ -54,6 +54,7 @@ export const ERRORS = {
     meaning: 'The feature (Durable Objects, containers, Python, tail Workers ...) does not exist here yet.',
   },
   10059: { status: 409, meaning: 'Other Workers bind this one: remove the bindings, or delete with force=true.' },
+  10085: { status: 400, meaning: 'A binding names an R2 bucket that the account does not have.' },
   10090: { status: 404, meaning: 'The service (Worker) does not exist on this account.' },
   10143: { status: 400, meaning: 'A service binding names a Worker that does not exist on this account.' },
   10144: { status: 400, meaning: 'A service binding names an entrypoint that its Worker does not export.' },

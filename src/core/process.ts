@@ -4,6 +4,7 @@ import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openQueues } from '../products/queues/open.ts';
+import { openR2 } from '../products/r2/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
 import { openObjectFiles } from '../state/object-files.ts';
@@ -20,6 +21,8 @@ const kv = await openKv(settings.dataDir);
 kv.startSweeping();
 const queues = await openQueues(settings.dataDir);
 queues.startExpiring();
+const r2 = await openR2(settings.dataDir);
+r2.startSweeping();
 const usage = openUsage(paths.usage);
 const bus = connectBus();
 // First of all: the supervisor may be stopped while this process still starts.
@@ -31,6 +34,7 @@ const server = await startCore({
   blobs,
   kv,
   queues,
+  r2,
   objectFiles,
   vault: openVault(paths.secretKey),
   bus,
@@ -56,6 +60,7 @@ async function stop(): Promise<void> {
   usage.close();
   await kv.close();
   await queues.close();
+  await r2.close();
   await ledger.close();
   await blobs.close();
   process.exit(0);

@@ -8,6 +8,7 @@ import type { Settings } from '../model/settings.ts';
 import { createIsolateHost } from '../pop/isolates/host.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openQueues } from '../products/queues/open.ts';
+import { openR2 } from '../products/r2/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import type { Ledger } from '../state/ledger.ts';
 import { createHub, type Hub } from '../state/local-bus.ts';
@@ -53,6 +54,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const blobs = await openFileBlobs(join(directory, 'blobs'));
   const kv = await openKv(directory);
   const queues = await openQueues(directory);
+  const r2 = await openR2(directory);
   const objectFiles = openObjectFiles(join(directory, 'objects'));
   const vault = openVault(join(directory, 'key'));
   const usage = openUsage(join(directory, 'usage.sqlite'));
@@ -82,7 +84,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const token = async ({ id }: Account) =>
     (await createToken(ledger, { accountId: id, name: 'test', expiresOn: null })).value;
   const tokens = { alice: await token(alice), bob: await token(bob) };
-  let server = await startCore({ settings, ledger, blobs, kv, queues, objectFiles, vault, bus, usage });
+  let server = await startCore({ settings, ledger, blobs, kv, queues, r2, objectFiles, vault, bus, usage });
   const originOf = () => `http://127.0.0.1:${server.port}`;
   return {
     get base() {
@@ -110,7 +112,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
     },
     async restart() {
       await server.close();
-      server = await startCore({ settings, ledger, blobs, kv, queues, objectFiles, vault, bus, usage });
+      server = await startCore({ settings, ledger, blobs, kv, queues, r2, objectFiles, vault, bus, usage });
     },
     async close() {
       await server.close();
@@ -119,6 +121,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
       usage.close();
       await kv.close();
       await queues.close();
+      await r2.close();
       await ledger.close();
       await blobs.close();
       await rm(directory, { recursive: true, force: true });

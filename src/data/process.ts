@@ -5,8 +5,10 @@ import { settingsFromEnv } from '../model/settings.ts';
 import { openCache } from '../products/cache/open.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openQueues } from '../products/queues/open.ts';
+import { openR2 } from '../products/r2/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
+import { openVault } from '../state/vault.ts';
 import { createAssetBinding } from './assets.ts';
 import { startDataService } from './service.ts';
 
@@ -20,12 +22,16 @@ const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
 const tracing = settings.traces ? (await import('./tracing.ts')).createTracing(settings.traces, settings.colo) : null;
 const kv = await openKv(settings.dataDir);
 const queues = await openQueues(settings.dataDir);
+const r2 = await openR2(settings.dataDir);
+const vault = openVault(layout(settings.dataDir).secretKey);
 const cache = await openCache(settings.dataDir, settings.cache);
 const service = await startDataService({
   bus,
   settings,
   kv,
   queues,
+  r2,
+  vault,
   cache,
   tracing,
   assetServer: createAssetBinding(blobs),
@@ -42,6 +48,7 @@ async function drain(): Promise<void> {
   await cache.close();
   await kv.close();
   await queues.close();
+  await r2.close();
   await blobs.close();
   process.exit(0);
 }

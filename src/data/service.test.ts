@@ -14,8 +14,10 @@ import { workerdPath } from '../pop/isolates/workerd.ts';
 import { type Cache, openCache } from '../products/cache/open.ts';
 import { type Kv, openKv } from '../products/kv/open.ts';
 import { type OpenQueues, openQueues } from '../products/queues/open.ts';
+import { openR2, type R2 } from '../products/r2/open.ts';
 import type { Bus } from '../state/bus.ts';
 import { createHub } from '../state/local-bus.ts';
+import { openVault } from '../state/vault.ts';
 import { type DataService, startDataService } from './service.ts';
 
 /** The caller: fetch, WebSocket, Cache API and a service binding, all through the sockets of the data process. */
@@ -95,6 +97,7 @@ let hub: Bus;
 let data: DataService;
 let kv: Kv;
 let queues: OpenQueues;
+let r2: R2;
 let cache: Cache;
 let origin: Server;
 let base: string;
@@ -189,11 +192,14 @@ describe('the data process, with real isolate processes', () => {
     }
     kv = await openKv(dir);
     queues = await openQueues(dir);
+    r2 = await openR2(dir);
     cache = await openCache(dir, { diskBytes: 1e9, memoryBytes: 1e6 });
     data = await startDataService({
       bus: hub,
       kv,
       queues,
+      r2,
+      vault: openVault(join(dir, 'secret.key')),
       cache,
       settings: {
         listen: '127.0.0.1',
@@ -218,6 +224,7 @@ describe('the data process, with real isolate processes', () => {
     await data.close();
     await kv.close();
     await queues.close();
+    await r2.close();
     await cache.close();
     await hub.close();
     origin.closeAllConnections();

@@ -3,7 +3,6 @@
  * cache, tail sink, assets and relays to other Workers.
  */
 
-import dns from 'node:dns';
 import type { Server } from 'node:http';
 import { LIMITS } from '../model/limits.ts';
 import { log } from '../model/log.ts';
@@ -16,19 +15,20 @@ import type { Kv } from '../products/kv/open.ts';
 import type { DataProduct } from '../products/product.ts';
 import { queuesData } from '../products/queues/data.ts';
 import type { Queues } from '../products/queues/queues.ts';
+import { r2Data } from '../products/r2/data.ts';
+import type { R2 } from '../products/r2/open.ts';
 import type { Bus } from '../state/bus.ts';
-import { createAddresses, type Resolve } from './addresses.ts';
+import type { Vault } from '../state/vault.ts';
+import type { Resolve } from './addresses.ts';
 import { Attachments } from './attachments.ts';
 import { createBudget } from './budget.ts';
-import { type Connector, createConnector } from './connector.ts';
+import { connectSource, createConnectors } from './connectors.ts';
 import { chooseDestination } from './destination.ts';
 import { type Directory, openDirectory } from './directory.ts';
 import { createEgress } from './egress.ts';
 import { createMeters } from './egress-meter.ts';
 import { createLoops } from './loops.ts';
 import { createRelays } from './relay.ts';
-import { boundedResolve } from './resolver.ts';
-import { createIsSelf } from './self.ts';
 import { createTailSink } from './tail-sink.ts';
 import type { Tracing } from './tracing.ts';
 import { createTransport } from './transport.ts';
@@ -62,6 +62,9 @@ export interface DataOptions {
   cache: Pick<Cache, 'store'>;
   kv: Pick<Kv, 'store' | 'namespaces'>;
   queues: Queues;
+  r2: R2;
+  /** Opens what was sealed. */
+  vault: Pick<Vault, 'unseal'>;
   /** Null if Workers are not traced. */
   tracing?: Tracing | null;
   /** PEM of certificate authorities that origins may use; the system's by default. */
@@ -70,13 +73,17 @@ export interface DataOptions {
 
 /** Answers the bus when it resolves. Throws if `egressAllow` (or one of an account) is not a list of address ranges. */
 export async function startDataService(options: DataOptions): Promise<DataService> {
-  const { bus, settings, assetServer, kv, queues, cache } = options;
+  const { bus, settings, assetServer, kv, queues, r2, vault, cache } = options;
   const connectorOf = createConnectors(options);
   let directory: Directory;
   const relays = createRelays(bus, () => directory);
   directory = await openDirectory(bus, settings.workersDomain, (set) => relays.onIsolates(set));
   const edge = { address: settings.listen, httpPort: settings.httpPort, httpsPort: settings.httpsPort };
-  const products: DataProduct[] = [kvData(bus, kv), queuesData(bus, queues)];
+  const products: DataProduct[] = [
+    kvData(bus, kv),
+    queuesData(bus, queues),
+    r2Data(r2, { connect: connectSource(connectorOf), unseal: (sealed) => vault.unseal(sealed) }),
+  ];
   const loops = createLoops(LIMITS.openSubrequestsToSelf);
   const meters = createMeters();
   const report = () => {
@@ -162,26 +169,6 @@ export async function startDataService(options: DataOptions): Promise<DataServic
       report();
     },
   };
-}
-
-/** Connectors by account: each has its own allowed ranges, and its own share of name lookups. */
-function createConnectors({ settings, resolve = dns.lookup, ca }: DataOptions): (accountId: string) => Connector {
-  const { egressAllow, egressAllowByAccount = {} } = settings;
-  const ports = settings.listeners.map(({ name }) => Number(/:(\d+)$/.exec(name)?.[1]));
-  const isSelf = createIsSelf([...ports, settings.httpPort, settings.httpsPort, settings.apiPort]);
-  const connectors = new Map<string, Connector>();
-  const connectorOf = (accountId: string) => {
-    let connector = connectors.get(accountId);
-    if (!connector) {
-      const allow = [...egressAllow, ...(egressAllowByAccount[accountId] ?? [])];
-      connector = createConnector(createAddresses(allow, boundedResolve(resolve)), isSelf, ca);
-      connectors.set(accountId, connector);
-    }
-    return connector;
-  };
-  for (const accountId of Object.keys(egressAllowByAccount)) connectorOf(accountId);
-  createAddresses(egressAllow);
-  return connectorOf;
 }
 
 function refusal({ script, versionId }: Attach, message: string, timestamp: number): TailEvent {

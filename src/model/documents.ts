@@ -153,13 +153,14 @@ export type Binding = { name: string } & (
   | { type: 'kv_namespace'; namespaceId: string }
   /** `deliveryDelay`: seconds, instead of what the queue says. */
   | { type: 'queue'; queueId: string; queueName: string; deliveryDelay?: number }
+  | { type: 'r2_bucket'; bucket: string; jurisdiction?: string }
   /** A class of the Worker itself. */
   | { type: 'durable_object_namespace'; className: string }
   | { type: 'wasm_module' | 'text_blob' | 'data_blob'; part: string }
 );
 
 /** A binding behind which a product of `src/products` answers. */
-export type ProductBinding = Extract<Binding, { type: 'kv_namespace' | 'queue' }>;
+export type ProductBinding = Extract<Binding, { type: 'kv_namespace' | 'queue' | 'r2_bucket' }>;
 
 /** The Durable Objects of one class of a Worker. */
 export interface ObjectNamespace {

@@ -12,6 +12,10 @@ export function layout(dataDir: string) {
     /** Values of KV that are too large for documents. */
     kvBlobs: at('kv'),
     queues: at('queues.sqlite'),
+    r2: at('r2.sqlite'),
+    /** Bodies of R2's objects. */
+    r2Blobs: at('r2'),
+    r2Usage: at('r2-usage.sqlite'),
     /** Durable Objects: a directory for each Worker that has them, SQLite files in the runtime's own layout. */
     objects: at('objects'),
     /** Responses of the Cache API; may be deleted while the machine is down. */

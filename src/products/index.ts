@@ -14,13 +14,13 @@ export const BINDING_TYPES = [
   'data_blob',
   'kv_namespace',
   'queue',
+  'r2_bucket',
   'durable_object_namespace',
   'inherit',
 ] as const;
 
 /** Binding type -> the product's name for people. */
 export const ABSENT_PRODUCTS: Record<string, string> = {
-  r2_bucket: 'R2',
   d1: 'D1',
   workflow: 'Workflows',
   hyperdrive: 'Hyperdrive',
@@ -57,7 +57,6 @@ export const ABSENT_PATHS: Record<string, string> = {
   mtls_certificates: 'mTLS certificates',
   pages: 'Pages',
   pipelines: 'Pipelines',
-  r2: 'R2',
   secrets_store: 'Secrets Store',
   stream: 'Stream',
   vectorize: 'Vectorize',

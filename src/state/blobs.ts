@@ -15,8 +15,11 @@ export interface Blobs {
   get(hash: string): Promise<Buffer | null>;
   /** Size in bytes, null if absent. */
   size(hash: string): Promise<number | null>;
-  /** A stream of bytes start..end (both inclusive, as in HTTP ranges), null if absent. Whole reads are checked by hash. */
-  stream(hash: string, range?: { start: number; end: number }): Promise<Readable | null>;
+  /**
+   * A stream of bytes start..end (both inclusive, as in HTTP ranges), in chunks of about `chunkBytes`; null if absent. Whole reads are
+   * checked by hash.
+   */
+  stream(hash: string, range?: { start: number; end: number; chunkBytes?: number }): Promise<Readable | null>;
   delete(hash: string): Promise<void>;
   close(): Promise<void>;
 }

@@ -6,6 +6,10 @@ import { dirname, join } from 'node:path';
 import { Readable, Transform } from 'node:stream';
 import { BlobCorrupted, type Blobs } from './blobs.ts';
 
+/** Chunks are gathered up to this before they are written. */
+const WRITE_BYTES = 512 * 1024;
+/** Of one `writev`: the system takes 1024. */
+const MAX_VECTORS = 512;
 /** A file that nobody wrote to for this long is not being written. */
 const ABANDONED_MS = 3_600_000;
 
@@ -66,7 +70,10 @@ export async function openFileBlobs(directory: string): Promise<Blobs & { path(h
 
     async stream(hash, range) {
       if ((await size(hash)) === null) return null;
-      if (range) return createReadStream(path(hash), { start: range.start, end: range.end });
+      if (range) {
+        const { start, end, chunkBytes } = range;
+        return createReadStream(path(hash), { start, end, highWaterMark: chunkBytes });
+      }
       const digest = createHash('sha256');
       const check = new Transform({
         transform(chunk, _encoding, done) {
@@ -99,14 +106,45 @@ async function removeAbandoned(incoming: string): Promise<void> {
   }
 }
 
+/** Writes all of the chunks: the system may take less at once. */
+async function writeAll(file: FileHandle, chunks: Uint8Array[]): Promise<void> {
+  while (chunks.length > 0) {
+    const batch = chunks.splice(0, MAX_VECTORS);
+    const bytes = batch.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const { bytesWritten } = await file.writev(batch);
+    if (bytesWritten < bytes) await file.writeFile(Buffer.concat(batch).subarray(bytesWritten));
+  }
+}
+
 async function write(file: FileHandle, content: Uint8Array | Readable): Promise<{ hash: string; sizeBytes: number }> {
   const digest = createHash('sha256');
   let sizeBytes = 0;
-  for await (const chunk of content instanceof Readable ? content : [content]) {
-    const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : (chunk as Uint8Array);
-    digest.update(bytes);
-    sizeBytes += bytes.byteLength;
-    await file.writeFile(bytes);
+  let waiting: Uint8Array[] = [];
+  let waitingBytes = 0;
+  // While the disk takes what came before, more is taken from the stream and hashed.
+  let writing: Promise<unknown> = Promise.resolve();
+  const flush = async () => {
+    await writing;
+    const chunks = waiting;
+    waiting = [];
+    waitingBytes = 0;
+    writing = writeAll(file, chunks);
+    // Its failure is seen by who waits next; until then it is nobody's.
+    writing.catch(() => undefined);
+  };
+  try {
+    for await (const chunk of content instanceof Readable ? content : [content]) {
+      const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : (chunk as Uint8Array);
+      digest.update(bytes);
+      sizeBytes += bytes.byteLength;
+      waiting.push(bytes);
+      waitingBytes += bytes.byteLength;
+      if (waitingBytes >= WRITE_BYTES) await flush();
+    }
+    await flush();
+  } finally {
+    // The file must not be closed under a write.
+    await writing;
   }
   return { hash: digest.digest('hex'), sizeBytes };
 }

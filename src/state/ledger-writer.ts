@@ -58,12 +58,9 @@ function takeBatch(): Writes[] {
 
 function commit(batch: Writes[]): WriterAnswer[] {
   try {
-    const revisions = ledger.commit(batch.flatMap(({ work }) => work));
-    let at = 0;
-    return batch.map(({ id, work }) => {
-      const own = revisions.slice(at, at + work.length);
-      at += work.length;
-      return { id, revisions: own.map((revision) => (typeof revision === 'number' ? revision : null)) };
+    return ledger.commit(batch.map(({ work }) => work)).map((result, index) => {
+      const { id } = batch[index]!;
+      return result instanceof Error ? { id, conflict: result.key } : { id, revisions: result };
     });
   } catch (error) {
     // Nothing of the batch was written: a full disk, or another process holds the file too long.

@@ -98,6 +98,45 @@ export function ledgerConformance(
       await ledger.write([]);
     });
 
+    it('writes all of many, or none if one is not in the revision that was expected', async () => {
+      const { ledger } = await open();
+      const revision = await ledger.put('a', 1);
+      const writes = (expected: number) => [
+        { key: 'b', value: 2, expected: 0 },
+        { key: 'never', expected: 0 },
+        { key: 'a', value: null, expected },
+        { key: 'c', value: 3 },
+      ];
+      await assert.rejects(ledger.write(writes(revision + 1)), RevisionConflict);
+      assert.deepEqual(
+        (await ledger.list('')).map(({ key }) => key),
+        ['a'],
+      );
+      await ledger.write(writes(revision));
+      assert.deepEqual(
+        (await ledger.list('')).map(({ key }) => key),
+        ['b', 'c'],
+      );
+      await assert.rejects(
+        ledger.write([
+          { key: 'd', value: 1 },
+          { key: 'b', expected: 0 },
+        ]),
+        RevisionConflict,
+      );
+      assert.equal(await ledger.get('d'), null);
+      const races = await Promise.allSettled(
+        Array.from({ length: 20 }, (_, i) =>
+          ledger.write([
+            { key: 'one', value: i, expected: 0 },
+            { key: `by-${i}`, value: i },
+          ]),
+        ),
+      );
+      assert.equal(races.filter(({ status }) => status === 'fulfilled').length, 1);
+      assert.equal((await ledger.list('by-')).length, 1);
+    });
+
     it('takes writes from many sides at once, each with its own revision', async () => {
       const { ledger } = await open();
       const revisions = await Promise.all(Array.from({ length: 100 }, (_, i) => ledger.put(`k/${i}`, i)));

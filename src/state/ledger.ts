@@ -20,10 +20,12 @@ export interface Change {
   value: unknown | null;
 }
 
-/** One of many writes. `value: null` deletes. */
+/** One of many writes. `value: null` deletes, `undefined` leaves it as it is (with `expected`: a condition of the others). */
 export interface Write {
   key: string;
-  value: unknown | null;
+  value?: unknown | null;
+  /** As in `Ledger.put`. */
+  expected?: number;
 }
 
 /** The stored revision was not the expected one: somebody else wrote in between. Read again and retry. */
@@ -48,7 +50,10 @@ export interface Ledger {
   put(key: string, value: unknown, expected?: number): Promise<number>;
   /** Deletes durably; same `expected`. Deleting what is absent succeeds (unless `expected` says otherwise). */
   delete(key: string, expected?: number): Promise<void>;
-  /** Puts and deletes many documents, whatever is there; all are durable when it resolves. A reader may see some before others. */
+  /**
+   * Puts and deletes many documents: all of them, durable when it resolves, or none. Throws RevisionConflict if one is not in the revision
+   * that was expected. A reader may see some before others.
+   */
   write(writes: Write[]): Promise<void>;
   /** Forgets deletions up to this sequence number: a follower that is behind it would miss them. */
   compact(upTo: number): Promise<void>;

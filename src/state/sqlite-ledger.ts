@@ -39,10 +39,10 @@ interface Row {
   sequence: number;
 }
 
-/** A write as it goes to the disk: `text` is JSON, null for a deletion. */
+/** A write as it goes to the disk: `text` is JSON, null for a deletion, undefined for a condition alone. */
 export interface RawWrite {
   key: string;
-  text: string | null;
+  text: string | null | undefined;
   /** Undefined: whatever is there. */
   expected?: number;
 }
@@ -122,13 +122,14 @@ export class SqliteLedger implements Ledger {
   }
 
   async put(key: string, value: unknown, expected?: number): Promise<number> {
-    const [revision] = this.commit([{ key, text: toText(key, value), expected }]);
-    if (revision instanceof Error) throw revision;
-    return revision!;
+    const [revisions] = this.commit([[{ key, text: toText(key, value), expected }]]);
+    if (revisions instanceof Error) throw revisions;
+    return revisions![0]!;
   }
 
   async write(writes: Write[]): Promise<void> {
-    this.commit(toRaw(writes));
+    const [revisions] = this.commit([toRaw(writes)]);
+    if (revisions instanceof Error) throw revisions;
   }
 
   async compact(upTo: number): Promise<void> {
@@ -141,8 +142,8 @@ export class SqliteLedger implements Ledger {
       if (expected) throw new RevisionConflict(key);
       return;
     }
-    const [revision] = this.commit([{ key, text: null, expected }]);
-    if (revision instanceof Error) throw revision;
+    const [revisions] = this.commit([[{ key, text: null, expected }]]);
+    if (revisions instanceof Error) throw revisions;
   }
 
   async sequence(): Promise<number> {
@@ -194,22 +195,31 @@ export class SqliteLedger implements Ledger {
     return this.#statements.get.get(key) as unknown as Row | undefined;
   }
 
-  /** One transaction, on disk when it returns: the new revision of each write, or the conflict that kept it out. Waits for the disk. */
-  commit(writes: RawWrite[]): (number | RevisionConflict)[] {
+  /**
+   * One transaction, on disk when it returns: of each group the new revisions of its writes, or the conflict that kept all of them out. Waits
+   * for the disk.
+   */
+  commit(groups: RawWrite[][]): (number[] | RevisionConflict)[] {
     const revisions = this.#transaction(() =>
-      writes.map(({ key, text, expected }) => {
-        if (expected !== undefined) {
-          const row = this.#read(key);
-          const current = row && row.value !== null ? row.sequence : 0;
-          if (current !== expected) return new RevisionConflict(key);
-        }
-        const { sequence } = this.#statements.bump.get() as unknown as { sequence: number };
-        this.#statements.write.run(key, text, sequence);
-        return sequence;
+      groups.map((writes) => {
+        const conflict = writes.find((write) => !this.#isExpected(write));
+        if (conflict) return new RevisionConflict(conflict.key);
+        return writes.map(({ key, text, expected = 0 }) => {
+          if (text === undefined) return expected;
+          const { sequence } = this.#statements.bump.get() as unknown as { sequence: number };
+          this.#statements.write.run(key, text, sequence);
+          return sequence;
+        });
       }),
     );
     this.#wake();
     return revisions;
+  }
+
+  #isExpected({ key, expected }: RawWrite): boolean {
+    if (expected === undefined) return true;
+    const row = this.#read(key);
+    return (row && row.value !== null ? row.sequence : 0) === expected;
   }
 
   #transaction<T>(work: () => T): T {
@@ -295,7 +305,11 @@ export class SqliteLedger implements Ledger {
 }
 
 export function toRaw(writes: Write[]): RawWrite[] {
-  return writes.map(({ key, value }) => ({ key, text: value === null ? null : toText(key, value) }));
+  return writes.map(({ key, value, expected }) => ({
+    key,
+    text: value == null ? value : toText(key, value),
+    expected,
+  }));
 }
 
 /** Throws TypeError or RangeError for what cannot be stored. */

@@ -15,8 +15,8 @@ export interface WriterRequest {
   id: number;
   work: WriterWork;
 }
-/** `revisions`: of each write, null where it conflicted. */
-export type WriterAnswer = { id: number; revisions: (number | null)[] } | { id: number; error: string };
+/** `revisions`: of each write. `conflict`: the key that was not as expected. */
+export type WriterAnswer = { id: number } & ({ revisions: number[] } | { conflict: string } | { error: string });
 
 /** There are more writes than the disk takes. */
 export class Overloaded extends Error {
@@ -36,10 +36,7 @@ class ThreadedLedger implements Ledger {
   readonly started: Promise<void>;
   readonly #reader: SqliteLedger;
   readonly #writer: Worker;
-  readonly #waiting = new Map<
-    number,
-    { resolve: (revisions: (number | null)[]) => void; reject: (error: Error) => void }
-  >();
+  readonly #waiting = new Map<number, { resolve: (revisions: number[]) => void; reject: (error: Error) => void }>();
   #next = 0;
   #failure: Error | null = null;
 
@@ -67,8 +64,7 @@ class ThreadedLedger implements Ledger {
 
   async put(key: string, value: unknown, expected?: number): Promise<number> {
     const [revision] = await this.#send([{ key, text: toText(key, value), expected }]);
-    if (revision === null || revision === undefined) throw new RevisionConflict(key);
-    return revision;
+    return revision!;
   }
 
   async write(writes: Write[]): Promise<void> {
@@ -81,8 +77,7 @@ class ThreadedLedger implements Ledger {
       if (expected) throw new RevisionConflict(key);
       return;
     }
-    const [revision] = await this.#send([{ key, text: null, expected }]);
-    if (revision === null) throw new RevisionConflict(key);
+    await this.#send([{ key, text: null, expected }]);
   }
 
   async compact(upTo: number): Promise<void> {
@@ -107,7 +102,7 @@ class ThreadedLedger implements Ledger {
     await this.#reader.close();
   }
 
-  #send(work: WriterWork): Promise<(number | null)[]> {
+  #send(work: WriterWork): Promise<number[]> {
     if (this.#failure) return Promise.reject(this.#failure);
     if (this.#waiting.size >= MAX_WAITING) {
       return Promise.reject(new Overloaded(`more than ${MAX_WAITING} writes wait for the disk`));
@@ -126,6 +121,7 @@ class ThreadedLedger implements Ledger {
       const waiting = this.#waiting.get(answer.id);
       this.#waiting.delete(answer.id);
       if ('error' in answer) waiting?.reject(new Error(answer.error));
+      else if ('conflict' in answer) waiting?.reject(new RevisionConflict(answer.conflict));
       else waiting?.resolve(answer.revisions);
     }
   }

@@ -114,6 +114,7 @@ async function resolve(
       return service(context, account, scriptName, raw);
     case 'kv_namespace':
     case 'queue':
+    case 'r2_bucket':
       return productBinding(context, account, raw);
     case 'durable_object_namespace':
       return objectNamespace(scriptName, raw);

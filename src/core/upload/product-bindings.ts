@@ -14,6 +14,8 @@ export async function productBinding(context: CoreContext, account: Account, raw
       return kvNamespace(context, account, raw);
     case 'queue':
       return queue(context, account, raw);
+    case 'r2_bucket':
+      return r2Bucket(context, account, raw);
   }
 }
 
@@ -25,6 +27,10 @@ export function shownProductBinding(binding: ProductBinding): Record<string, unk
     case 'queue': {
       const { type, queueName, deliveryDelay } = binding;
       return { type, queue_name: queueName, ...(deliveryDelay !== undefined && { delivery_delay: deliveryDelay }) };
+    }
+    case 'r2_bucket': {
+      const { type, bucket: bucket_name, jurisdiction } = binding;
+      return { type, bucket_name, ...(jurisdiction && { jurisdiction }) };
     }
   }
 }
@@ -45,4 +51,16 @@ async function queue({ queues }: CoreContext, account: Account, raw: Raw): Promi
     throw new ApiError(11000, `Queue "${queueName.slice(0, 64)}" does not exist: the binding ${name} needs it.`);
   const wanted = delay === undefined || delay === null ? {} : { deliveryDelay: deliveryDelayOf(delay) };
   return { name, type: 'queue', queueId: found.id, queueName: found.name, ...wanted };
+}
+
+async function r2Bucket({ r2 }: CoreContext, account: Account, raw: Raw): Promise<Binding> {
+  const { name, bucket_name: bucket, jurisdiction } = raw;
+  if (typeof bucket !== 'string') throw new ApiError(10006, `The binding ${name} has no "bucket_name".`);
+  if (!(await r2.buckets.find(account.id, bucket))) {
+    throw new ApiError(
+      10085,
+      `R2 bucket '${bucket.slice(0, 64)}' not found. Please use a different name and try again.`,
+    );
+  }
+  return { name, type: 'r2_bucket', bucket, ...(typeof jurisdiction === 'string' && { jurisdiction }) };
 }

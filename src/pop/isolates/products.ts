@@ -4,6 +4,7 @@ import type { Binding, ProductBinding } from '../../model/documents.ts';
 import { KV_WRITTEN_SOCKET, kvBindingText, kvNamespaces, kvParts } from '../../products/kv/binding.ts';
 import type { ConfigParts } from '../../products/product.ts';
 import { boundQueues, queueBindingText, queueParts } from '../../products/queues/binding.ts';
+import { boundBuckets, r2BindingText, r2Parts } from '../../products/r2/binding.ts';
 import { OWN } from './directory.ts';
 
 /** `strict`: for a process without experimental features, which is never asked anything. */
@@ -11,6 +12,7 @@ export async function productParts(bindings: readonly Binding[], strict: boolean
   const parts: ConfigParts[] = [];
   if (kvNamespaces(bindings).length > 0) parts.push(await kvParts(OWN, strict, systemWorker));
   if (boundQueues(bindings).length > 0) parts.push(queueParts(bindings));
+  parts.push(r2Parts(boundBuckets(bindings)));
   return {
     extensions: parts.flatMap(({ extensions = [] }) => extensions),
     services: parts.flatMap(({ services = [] }) => services),
@@ -24,6 +26,8 @@ export function productBindingText(binding: Binding & ProductBinding, strict: bo
       return kvBindingText(binding, strict);
     case 'queue':
       return queueBindingText(binding);
+    case 'r2_bucket':
+      return r2BindingText(binding);
   }
 }
 

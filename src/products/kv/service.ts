@@ -3,12 +3,12 @@
  * a header that the process's system Worker sets; which ones the process may name was said when it was attached. Errors are a status with
  * its reason, which is all that the runtime passes on.
  */
-import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { json } from 'node:stream/consumers';
 import { log, reason } from '../../model/log.ts';
 import { Overloaded } from '../../state/threaded-ledger.ts';
+import { drained } from '../drained.ts';
 import { decodeCursor, encodeCursor } from './cursor.ts';
 import { checkCacheTtl, checkKey, checkMetadata, expirationOf, KV, KvError, listLimit } from './limits.ts';
 import type { Namespaces } from './namespaces.ts';
@@ -39,7 +39,7 @@ export function createKvService(options: KvServiceOptions): Server {
   // The runtime decides how long connections are kept: closing idle ones would race with its next request.
   return createServer({ keepAliveTimeout: 0, requestTimeout: 0 }, (request, response) => {
     answer(options, allowed, request, response).catch(async (error: unknown) => {
-      await drained(request);
+      await drained(request, MAX_DRAINED_BYTES);
       fail(response, error);
     });
   });
@@ -153,16 +153,6 @@ function fail(response: ServerResponse, error: unknown): void {
     response.writeHead(500, 'KV failed; the log of the machine says why');
   }
   response.end();
-}
-
-/** Reads what is left of a request's body: the runtime takes an answer before it has sent all as a lost connection. */
-async function drained(request: IncomingMessage): Promise<void> {
-  let left = MAX_DRAINED_BYTES;
-  request.on('data', (chunk: Buffer) => {
-    left -= chunk.length;
-    if (left < 0) request.destroy();
-  });
-  if (!request.readableEnded && !request.destroyed) await once(request.resume(), 'close');
 }
 
 /** For a status line. */

@@ -10,9 +10,10 @@ import { after, describe, it, mock } from 'node:test';
 import fc from 'fast-check';
 import type { Blobs } from '../../state/blobs.ts';
 import { openFileBlobs } from '../../state/file-blobs.ts';
+import { ledgerKey, nameOf } from '../../state/ordered-keys.ts';
 import { openThreadedLedger } from '../../state/threaded-ledger.ts';
 import { KV, type KvError } from './limits.ts';
-import { KvStore, type KvValue, ledgerKey, nameOf } from './store.ts';
+import { KvStore, type KvValue } from './store.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'selvedge-kv-'));
 after(() => rmSync(directory, { recursive: true }));

@@ -9,6 +9,7 @@ import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Entry, Ledger } from '../../state/ledger.ts';
+import { ledgerKey, nameOf } from '../../state/ordered-keys.ts';
 import { KV, KvError } from './limits.ts';
 
 /** Larger values are blobs. Lists read the documents, so they stay small. */
@@ -270,29 +271,4 @@ async function* skipping(stream: Readable, count: number): AsyncGenerator<Buffer
 
 function withoutSalt(stream: Readable): Readable {
   return Readable.from(skipping(stream, SALT_BYTES), { objectMode: false });
-}
-
-/**
- * The key of an entry's document: keeps the order of keys by their UTF-8 bytes. Escaped is what a ledger's key cannot have (NUL), or what
- * stands behind every prefix there (U+10FFFF), and what escapes them.
- */
-export function ledgerKey(namespace: string, key: string): string {
-  let escaped = key;
-  for (const [character, as] of ESCAPES) escaped = escaped.replaceAll(character, as);
-  return `${namespace}/${escaped}`;
-}
-
-/** In this order; undone in the other one. */
-const ESCAPES: [character: string, as: string][] = [
-  ['\u0001', '\u0001\u0002'],
-  ['\0', '\u0001\u0001'],
-  ['\u{10FFFE}', '\u{10FFFE}\u0001'],
-  ['\u{10FFFF}', '\u{10FFFE}\u0002'],
-];
-
-/** The name of an entry from its document's key. */
-export function nameOf(key: string, namespace: string): string {
-  let name = key.slice(namespace.length + 1);
-  for (const [character, as] of ESCAPES.toReversed()) name = name.replaceAll(as, character);
-  return name;
 }

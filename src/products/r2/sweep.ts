@@ -1,0 +1,133 @@
+/** What R2 does by itself, each hour: objects and uploads whose time is over by a rule, bytes that nobody names any more, and the true sums. */
+import type { BucketUsage } from '../../state/bucket-usage.ts';
+import type { Ledger } from '../../state/ledger.ts';
+import type { Bodies } from './bodies.ts';
+import type { Buckets } from './buckets.ts';
+import {
+  type Bucket,
+  type Garbage,
+  keys,
+  type LifecycleRule,
+  type Piece,
+  type StoredObject,
+  type Upload,
+} from './documents.ts';
+import { R2 } from './limits.ts';
+import { listObjects, type Position } from './listing.ts';
+import type { Objects } from './objects.ts';
+import type { Uploads } from './uploads.ts';
+
+/** A body that was replaced is kept this long for those who read it. */
+export const GARBAGE_MS = 15 * 60_000;
+const DAY_MS = 86_400_000;
+const PAGE = 500;
+
+export interface SweepParts {
+  ledger: Ledger;
+  buckets: Buckets;
+  objects: Objects;
+  uploads: Uploads;
+  bodies: Bodies;
+  usage: BucketUsage;
+  /** Awaited between two pages: requests go first. */
+  pause(): Promise<unknown>;
+}
+
+/** `now` in ms since 1970. */
+export async function sweep(parts: SweepParts, now: number): Promise<void> {
+  await removeGarbage(parts, now);
+  const buckets = await parts.buckets.list();
+  for (const bucket of buckets) await sweepBucket(parts, bucket, now);
+  await removeUploads(parts, new Map(buckets.map((bucket) => [bucket.id, bucket])), now);
+}
+
+/** Removes bodies that were replaced or deleted some time ago. */
+async function removeGarbage({ ledger, bodies, pause }: SweepParts, now: number): Promise<void> {
+  for (;;) {
+    const page = await ledger.list<Garbage>(keys.garbages, { limit: PAGE });
+    const due = page.filter(({ key }) => Number(key.split('/')[1]) <= now - GARBAGE_MS);
+    for (const { key, value } of due) {
+      const pieces =
+        typeof value.body === 'number'
+          ? ((await ledger.get<{ pieces: Piece[] }>(keys.pieces(value.version)))?.value.pieces ?? [])
+          : [value.body];
+      for (const piece of pieces) await bodies.delete(piece);
+      await ledger.write([
+        { key, value: null },
+        ...(typeof value.body === 'number' ? [{ key: keys.pieces(value.version), value: null }] : []),
+      ]);
+    }
+    if (due.length < PAGE) return;
+    await pause();
+  }
+}
+
+/** Applies the rules to a bucket's objects, and adds up what it holds. */
+async function sweepBucket(parts: SweepParts, bucket: Bucket, now: number): Promise<void> {
+  const { ledger, objects, usage, pause } = parts;
+  const since = usage.holds(bucket.id) ?? { storedBytes: 0, objects: 0 };
+  const counted = { storedBytes: 0, objects: 0 };
+  for (let after: Position | undefined; ; ) {
+    const page = await listObjects(ledger, bucket, { limit: PAGE, ...(after && { after }) });
+    for (const { key, object } of page.objects) {
+      counted.storedBytes += object.size;
+      counted.objects++;
+      const rule = (is: (rule: LifecycleRule) => boolean) =>
+        bucket.lifecycle.some((each) => each.enabled && key.startsWith(each.conditions.prefix) && is(each));
+      if (rule((each) => isDue(each.deleteObjectsTransition, object.uploaded, now))) {
+        await objects.removeVersion(bucket, key, object);
+      } else if (
+        object.storageClass === 'Standard' &&
+        rule(({ storageClassTransitions = [] }) =>
+          storageClassTransitions.some((transition) => isDue(transition, object.uploaded, now)),
+        )
+      ) {
+        await toInfrequentAccess(ledger, bucket, key, object);
+      }
+    }
+    if (!page.next) break;
+    after = page.next;
+    await pause();
+  }
+  usage.correct(bucket, counted, since);
+}
+
+/** A class of storage is only a name here: there is one kind of disk. */
+async function toInfrequentAccess(ledger: Ledger, bucket: Bucket, key: string, object: StoredObject): Promise<void> {
+  const entry = await ledger.get<StoredObject>(keys.object(bucket.id, key));
+  if (entry?.value.version !== object.version) return;
+  // Whoever wrote it meanwhile goes first.
+  await ledger
+    .put(entry.key, { ...entry.value, storageClass: 'InfrequentAccess' }, entry.revision)
+    .catch(() => undefined);
+}
+
+/** Gives up uploads that nobody completes, and those of buckets that are no more. */
+async function removeUploads({ ledger, uploads, pause }: SweepParts, buckets: Map<string, Bucket>, now: number) {
+  for (let after: string | undefined; ; ) {
+    const page = await ledger.list<Upload>('upload/', { limit: PAGE, ...(after && { after }) });
+    for (const { key, value } of page) {
+      const bucket = buckets.get(key.split('/')[1]!);
+      if (bucket && now - value.initiated < maxAgeMs(bucket, value.key)) continue;
+      await ledger.delete(key);
+      await uploads.removeParts(value.id);
+    }
+    if (page.length === 0) return;
+    after = page.at(-1)!.key;
+    await pause();
+  }
+}
+
+/** Of uploads in parts: a rule's, or the 7 days that each bucket begins with. */
+function maxAgeMs({ lifecycle }: Bucket, key: string): number {
+  const ages = lifecycle.flatMap(({ enabled, conditions, abortMultipartUploadsTransition: abort }) =>
+    enabled && abort && key.startsWith(conditions.prefix) ? [abort.condition.maxAge * 1000] : [],
+  );
+  return Math.min(R2.uploadDays * DAY_MS, ...ages);
+}
+
+function isDue(transition: LifecycleRule['deleteObjectsTransition'], uploaded: number, now: number): boolean {
+  if (!transition) return false;
+  const { condition } = transition;
+  return condition.type === 'Age' ? now - uploaded >= condition.maxAge * 1000 : now >= Date.parse(condition.date);
+}
