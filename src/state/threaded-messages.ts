@@ -103,7 +103,12 @@ class ThreadedMessages<T> implements Messages<T> {
     await this.#dropFirst(queue, this.#reader.newest(queue));
   };
 
-  expire: Messages<T>['expire'] = (queue, before) => this.#dropFirst(queue, this.#reader.newest(queue), before);
+  expire: Messages<T>['expire'] = async (queue, before) => {
+    const { oldest } = this.#reader.backlog(queue);
+    // Mostly there is nothing to write.
+    if (oldest === 0 || oldest >= before) return 0;
+    return this.#dropFirst(queue, this.#reader.newest(queue), before);
+  };
 
   async close(): Promise<void> {
     const exited = new Promise((resolve) => this.#writer.once('exit', resolve));

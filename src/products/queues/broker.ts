@@ -72,13 +72,11 @@ export class Broker {
   /** What the process before this one had given out is given out again: nobody will say what became of it. */
   async #start(): Promise<void> {
     const { messages } = this.#queues;
-    for (const { key, document } of messages.queues()) {
-      if (document.consumer?.type !== 'worker') continue;
-      await messages.releaseAll(key).catch((error: unknown) => {
-        log('error', 'deliveries were not taken back: they are due again when their leases end', {
-          error: reason(error),
-        });
-      });
+    const consumed = messages.queues().filter(({ document }) => document.consumer?.type === 'worker');
+    try {
+      await Promise.all(consumed.map(({ key }) => messages.releaseAll(key)));
+    } catch (error) {
+      log('error', 'deliveries were not taken back: they are due when their leases end', { error: reason(error) });
     }
     if (this.#closed) return;
     this.#isReady = true;
