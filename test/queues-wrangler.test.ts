@@ -124,6 +124,26 @@ describe('wrangler queues', () => {
   });
 });
 
+it('wrangler tail shows the batches of a consumer', async () => {
+  await create('tailed');
+  const host = await deploy('tailed', 'tailed', { max_batch_timeout: 0 });
+  const child = edge.wranglerProcess(['tail', 'tailed', '--format', 'json'], { cwd });
+  let output = '';
+  child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+  });
+  // Until it is connected nobody sees anything.
+  await eventually(async () => {
+    await call(host, 'send', ['seen']);
+    await sleep(300);
+    return /"queue": "tailed"/.test(output);
+  }, 30_000);
+  const closed = new Promise((resolve) => child.once('close', resolve));
+  child.kill('SIGINT');
+  await closed;
+  assert.match(output, /"batchSize": \d/);
+});
+
 describe('a pull consumer', () => {
   it('takes messages for some time, acknowledges them, or gives them back', async () => {
     const [id] = await create('pulled');

@@ -77,10 +77,8 @@ function readBatch(request: IncomingMessage, { id }: Queue, body: Buffer | null)
   // Before the bodies are decoded.
   if (count! > QUEUES.batchMessages) checkBatch(new Array(count).fill(0));
   const ofBatch = delayIn(request);
-  let messages: { body: string; contentType?: string; delaySecs?: number }[];
-  try {
-    ({ messages } = JSON.parse(body.toString()));
-  } catch {
+  const messages = messagesIn(body);
+  if (!messages) {
     log('warn', 'a batch of the runtime cannot be read', { queue: id });
     throw new QueueError(10208, 'the batch is not valid JSON');
   }
@@ -91,6 +89,23 @@ function readBatch(request: IncomingMessage, { id }: Queue, body: Buffer | null)
   }));
   checkBatch(outgoing.map(({ body }) => body.length));
   return outgoing;
+}
+
+interface BatchMessage {
+  /** Base64. */
+  body: string;
+  contentType?: string;
+  delaySecs?: number;
+}
+
+/** Null if it is no batch. */
+function messagesIn(body: Buffer): BatchMessage[] | null {
+  try {
+    const { messages } = JSON.parse(body.toString()) as { messages: BatchMessage[] };
+    return Array.isArray(messages) && messages.every((message) => typeof message?.body === 'string') ? messages : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Null if it is longer than `limit`; then it is read and forgotten. */
