@@ -242,6 +242,7 @@ describe('messages over HTTP', () => {
       ['messages', { body: 5, content_type: 'text' }, [400, 10207]],
       ['messages', { body: 'x', content_type: 'xml' }, [400, 10207]],
       ['messages', { body: 'x', delay_seconds: 1.5 }, [400, 10203]],
+      ['messages', { body: 'x', delay_seconds: { toString: 5 } }, [400, 10203]],
       ['messages/batch', { messages: [] }, [400, 10207]],
       ['messages/batch', { messages: Array(101).fill({ body: 1 }) }, [400, 10206]],
       ['messages/batch', { messages: Array(3).fill({ body: 'x'.repeat(100_000) }) }, [413, 10205]],

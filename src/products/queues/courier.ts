@@ -165,8 +165,9 @@ export class Courier {
       const result = await this.#call(queue, hold, batch, onUnsent);
       const now = Date.now();
       if (result === 'not reached') return await queues.messages.release(queue.key, leases);
-      // The consumer may have been changed meanwhile: what it says now counts.
-      const latest = queues.messages.byId(queue.id) ?? queue;
+      // What is said of the consumer now counts; if it was removed meanwhile, what was said before.
+      const changed = queues.messages.byId(queue.id);
+      const latest = changed?.document.consumer ? changed : queue;
       const said = verdicts(leases, result, latest.document.consumer ?? consumer, now);
       const { dead } = await queues.messages.settle({ queue: queue.key, now, ...said, ...queues.failing(latest) });
       this.#tellDead(latest, dead);

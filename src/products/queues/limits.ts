@@ -90,18 +90,20 @@ export function checkBatch(sizes: readonly number[]): void {
 /** Seconds from what a sender gave (a number or a header's text); undefined if it gave none. Throws QueueError with `code`. */
 export function delayOf(given: unknown, code: 10202 | 10203): number | undefined {
   if (given === undefined || given === null) return undefined;
-  const delay = typeof given === 'string' && given.trim() === '' ? Number.NaN : Number(given);
+  const text = typeof given === 'number' || typeof given === 'string' ? String(given) : typeof given;
+  const delay = text.trim() === '' ? Number.NaN : Number(text);
   if (Number.isInteger(delay) && delay >= 0 && delay <= QUEUES.maxDelay) return delay;
   throw new QueueError(
     code,
-    `Invalid delay of ${String(given).slice(0, 32)}: it must be a whole number of seconds from 0 to ${QUEUES.maxDelay}`,
+    `Invalid delay of ${text.slice(0, 32)}: it must be a whole number of seconds from 0 to ${QUEUES.maxDelay}`,
   );
 }
 
 /** Throws QueueError for a content type that there is not. Without one a message is of the runtime's own format. */
 export function formatOf(given: unknown): Format {
   if (given === undefined || given === null) return 'v8';
-  const format = FORMATS.find((known) => known === String(given).toLowerCase());
-  if (!format) throw new QueueError(10203, `Unsupported message content type: ${String(given).slice(0, 32)}`);
+  const text = typeof given === 'string' ? given.toLowerCase() : typeof given;
+  const format = FORMATS.find((known) => known === text);
+  if (!format) throw new QueueError(10203, `Unsupported message content type: ${text.slice(0, 32)}`);
   return format;
 }
