@@ -104,7 +104,7 @@ describe('kill -9', () => {
     for (let i = 0; i < 20; i++) assert.equal((await edge.request(host)).status, 200);
   });
 
-  for (const name of ['core', 'data']) {
+  for (const name of ['core', 'data', 'r2']) {
     it(`of the ${name} process does not stop the edge, and another takes its place`, async () => {
       const victim = (await status()).processes.find((process) => process.name === name)!;
       process.kill(victim.pid, 'SIGKILL');

@@ -98,7 +98,7 @@ export async function startEdge(
 ): Promise<Edge> {
   const scratch = await mkdtemp(join(tmpdir(), 'selvedge-test-'));
   const dataDir = options.dataDir ?? join(scratch, 'data');
-  const ports = ['--http', '0', '--https', '0', '--api', '0'];
+  const ports = ['--http', '0', '--https', '0', '--api', '0', '--s3', '0'];
   const configFile = join(scratch, 'selvedge.jsonc');
   if (options.config) {
     await writeFile(configFile, JSON.stringify(options.config));

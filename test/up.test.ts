@@ -12,7 +12,7 @@ import { selvedge, startEdge } from './harness.ts';
 const directory = await mkdtemp(join(tmpdir(), 'selvedge-up-'));
 const dataDir = join(directory, 'data');
 after(() => rm(directory, { recursive: true, force: true }));
-const ANY_PORTS = ['--http', '0', '--https', '0', '--api', '0'];
+const ANY_PORTS = ['--http', '0', '--https', '0', '--api', '0', '--s3', '0'];
 
 let edge = await startEdge({ dataDir });
 after(() => edge.close());
@@ -92,6 +92,8 @@ it('a busy port is named with the option that changes it', async () => {
     '--https',
     '0',
     '--api',
+    '0',
+    '--s3',
     '0',
   ]);
   server.close();

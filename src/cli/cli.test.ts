@@ -82,6 +82,8 @@ describe('selvedge, before anything runs', () => {
       String(port),
       '--api',
       '0',
+      '--s3',
+      '0',
     ]);
     other.close();
     refused(ended, new RegExp(`:${port} is in use by another program: .*--https`));
@@ -106,7 +108,7 @@ describe('selvedge, before anything runs', () => {
     const dataDir = join(directory, 'damaged');
     mkdirSync(dataDir);
     writeFileSync(layout(dataDir).ledger, 'not a database'.repeat(1000));
-    const ended = await selvedge(['up', '--data', dataDir, '--http', '0', '--https', '0', '--api', '0']);
+    const ended = await selvedge(['up', '--data', dataDir, '--http', '0', '--https', '0', '--api', '0', '--s3', '0']);
     refused(ended, /ledger\.sqlite is damaged/);
     assert.match(readFileSync(layout(dataDir).ledger, 'utf8'), /^not a database/);
   });
@@ -159,7 +161,12 @@ describe('selvedge up', async () => {
     assert.equal(code, 0);
     const status = JSON.parse(stdout);
     assert.equal(status.pid, running.pid);
-    assert.deepEqual(status.processes.map(({ name }: { name: string }) => name).sort(), ['core', 'data', 'edge-0']);
+    assert.deepEqual(status.processes.map(({ name }: { name: string }) => name).sort(), [
+      'core',
+      'data',
+      'edge-0',
+      'r2',
+    ]);
     assert.match((await selvedge(['status', ...at])).stdout, /^welcome +\w{8} +running/m);
   });
 

@@ -16,6 +16,8 @@ export interface Running {
   /** Sockets of the edge, as configured. */
   listeners: string[];
   apiListen: string;
+  /** Address and port of the S3 API. */
+  s3: string;
   api: number;
   workersDomain: string;
   accountId: string;

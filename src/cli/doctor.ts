@@ -57,6 +57,7 @@ async function examine(dataDir: string): Promise<Finding[]> {
       ['--http', 8080],
       ['--https', 8443],
       ['--api', 4400],
+      ['--s3', 4401],
     ] as const) {
       const free = await portFree('127.0.0.1', port);
       findings.push({

@@ -40,7 +40,9 @@ export async function up(
   dataDir: string,
   args: string[] = [],
 ): Promise<{ child: ChildProcess; ended: Ended; end: Promise<Ended> }> {
-  const ports = ['--http', '0', '--https', '0', '--api', '0'].filter((_, i, all) => !args.includes(all[i - (i % 2)]!));
+  const ports = ['--http', '0', '--https', '0', '--api', '0', '--s3', '0'].filter(
+    (_, i, all) => !args.includes(all[i - (i % 2)]!),
+  );
   const running = start(['up', '--data', dataDir, '--edges', '1', '--zygotes', '0', ...ports, ...args], undefined, {});
   const ready = new Promise<void>((resolve) => {
     running.child.stdout.on('data', () => {

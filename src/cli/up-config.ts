@@ -12,6 +12,8 @@ export interface UpOptions {
   https?: number;
   apiListen?: string;
   api?: number;
+  s3Listen?: string;
+  s3?: number;
   workersDomain?: string;
   colo?: string;
   edges?: number;
@@ -35,9 +37,14 @@ export function configOf(options: UpOptions): Config {
       ? options.listen.map((host) => printListen({ kind: 'tcp', host, port: port ?? DEFAULT_PORTS[scheme] }))
       : withPort(listen[scheme], port!);
   }
-  const api = parseListen(listen.api);
-  if (api.kind === 'tcp')
-    listen.api = printListen({ ...api, host: options.apiListen ?? api.host, port: options.api ?? api.port });
+  for (const [name, host] of [
+    ['api', options.apiListen],
+    ['s3', options.s3Listen],
+  ] as const) {
+    const address = parseListen(listen[name]);
+    if (address.kind !== 'tcp') continue;
+    listen[name] = printListen({ ...address, host: host ?? address.host, port: options[name] ?? address.port });
+  }
   config.workers_domain = options.workersDomain ?? config.workers_domain;
   config.colo = options.colo ?? config.colo;
   config.egress.allow.push(...(options.allowEgress ?? []));
@@ -53,8 +60,8 @@ export function configOf(options: UpOptions): Config {
 /** Two listeners with one address would be told to be "another program" by the system. */
 function refuseTwins({ listen }: Config): void {
   const seen = new Map<string, string>();
-  const all = (['http', 'https', 'api'] as const).flatMap((name) => {
-    const entries = name === 'api' ? [listen.api] : listen[name];
+  const all = (['http', 'https', 'api', 's3'] as const).flatMap((name) => {
+    const entries = name === 'api' || name === 's3' ? [listen[name]] : listen[name];
     return entries.map((entry) => ({ name, text: typeof entry === 'string' ? entry : entry.address }));
   });
   for (const { name, text } of all) {

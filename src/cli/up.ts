@@ -16,7 +16,7 @@ import { type Running, urlHost } from './data-dir.ts';
 import { type Installation, install } from './install.ts';
 import { address, addresses, cidrs, coloCode, domain, megabytes, port, processes, spares } from './options.ts';
 import { ownWay, withOwnWay } from './own-way.ts';
-import { chooseApiPort } from './ports.ts';
+import { choosePorts } from './ports.ts';
 import { stopSignal } from './stop-signal.ts';
 import { print } from './table.ts';
 import { configOf, type UpOptions } from './up-config.ts';
@@ -36,6 +36,8 @@ export function upCommand(): Command {
     .option('--https <port>', 'port for HTTPS (default: 8443)', port)
     .option('--api-listen <addr>', 'address of the control API (default: 127.0.0.1)', address)
     .option('--api <port>', 'port of the control API (default: 4400)', port)
+    .option('--s3-listen <addr>', 'address of the S3 API (default: 127.0.0.1)', address)
+    .option('--s3 <port>', 'port of the S3 API (default: 4401)', port)
     .option(
       '--workers-domain <name>',
       'Workers are at <worker>.<subdomain>.<name> (default: workers.localhost)',
@@ -62,7 +64,7 @@ Examples:
   selvedge up
   selvedge up --config /etc/selvedge/selvedge.jsonc
   selvedge up --data /var/lib/selvedge --listen 0.0.0.0 --workers-domain workers.example.com
-  selvedge up --http 0 --https 0 --api 0        any free ports
+  selvedge up --http 0 --https 0 --api 0 --s3 0   any free ports
 
 SIGHUP reads the configuration anew: limits, tls, trusted_proxies and logs without dropping a request; the rest at the next start.`,
     )
@@ -77,10 +79,10 @@ async function up(options: UpOptions): Promise<void> {
   const lock = lockDataDir(paths.lock);
   clearPredecessor(paths.running);
   const sockets = await openSockets(withOwnWay(listenSpecs(config)), config.workers.edges);
-  const apiPort = await chooseApiPort(config);
+  const ports = await choosePorts(config);
   const runDir = mkdtempSync(join(tmpdir(), 'selvedge-'));
   chmodSync(runDir, 0o711);
-  const opened = { runDir, secret: randomBytes(16).toString('hex'), ...ownWay(sockets), ...apiPort };
+  const opened = { runDir, secret: randomBytes(16).toString('hex'), ...ownWay(sockets), ...ports };
   const settings = toSettings(config, opened);
   const cleanUp = () => {
     sockets.close();
@@ -152,6 +154,7 @@ function toRunning(settings: Settings, { account }: Installation): Running {
     listeners: settings.listeners.map(({ scheme, name }) => `${scheme} ${name}`),
     apiListen: settings.apiListen,
     api: settings.apiPort,
+    s3: `${urlHost(settings.s3Listen)}:${settings.s3Port}`,
     workersDomain: settings.workersDomain,
     accountId: account.id,
     subdomain: account.subdomain,
@@ -186,6 +189,7 @@ Selvedge is running.
 
   Edge         http://${own[0]}   https://${own[1]}
 ${listening.length > 0 ? `  Listening    ${listening.join('   ')}\n` : ''}  Control API  http://${urlHost(settings.apiListen)}:${settings.apiPort}/client/v4   (OpenAPI: /openapi.json)
+  S3 API       http://${urlHost(settings.s3Listen)}:${settings.s3Port}
   Account      ${account.id}
 ${token ? `  API token    ${token}   (shown only now; kept in wrangler.env)\n` : ''}  Sandbox      ${sandbox}${hint}
   Data         ${settings.dataDir}

@@ -18,6 +18,8 @@ const OPENED = {
   listeners: [],
   apiListen: '127.0.0.1',
   apiPort: 3,
+  s3Listen: '127.0.0.1',
+  s3Port: 4,
   secret: 'secret',
 };
 
@@ -63,7 +65,7 @@ describe('a configuration file', () => {
 
   it('is refused for addresses and ranges that are none', () => {
     assert.match(mistakes('{ "listen": { "trusted_proxies": ["10.0.0.0/40"] } }'), /trusted_proxies\.0/);
-    assert.match(mistakes('{ "listen": { "api": "unix:/x" } }'), /the control API needs an address and a port/);
+    assert.match(mistakes('{ "listen": { "api": "unix:/x" } }'), /an address and a port are needed/);
     assert.match(mistakes('{ "listen": { "http": ["localhost:80"] } }'), /listen\.http\.0/);
   });
 

@@ -56,6 +56,12 @@ const Listen = z
   ])
   .describe('"127.0.0.1:8080", "[::1]:8080", ":8080" (all addresses, IPv4 and IPv6), "unix:/path" or "systemd:name".');
 
+const TcpListen = z.string().superRefine(
+  checked((text) => {
+    if (parseListen(text).kind !== 'tcp') throw new Error('an address and a port are needed, such as 127.0.0.1:4400');
+  }),
+);
+
 const TlsMinimum = z.enum(['1.0', '1.1', '1.2', '1.3']).describe('The oldest version of TLS that is taken.');
 const Share = z.number().min(0).max(1);
 const AbsolutePath = z.string().startsWith('/', 'an absolute path is needed').max(4096);
@@ -119,15 +125,12 @@ export const ConfigSchema = z
       .strictObject({
         http: z.array(Listen).max(32).default(['127.0.0.1:8080']),
         https: z.array(Listen).max(32).default(['127.0.0.1:8443']),
-        api: z
-          .string()
-          .superRefine(
-            checked((text) => {
-              if (parseListen(text).kind !== 'tcp') throw new Error('the control API needs an address and a port');
-            }),
-          )
-          .default('127.0.0.1:4400')
-          .describe('Control API, /metrics and health. Keep it inside: it is plain HTTP.'),
+        api: TcpListen.default('127.0.0.1:4400').describe(
+          'Control API, /metrics and health. Keep it inside: it is plain HTTP.',
+        ),
+        s3: TcpListen.default('127.0.0.1:4401').describe(
+          'The S3 API of R2, in plain HTTP: for this machine and its network. With TLS it is at s3.<workers_domain> of the edge.',
+        ),
         trusted_proxies: z
           .array(Cidr)
           .max(1000)

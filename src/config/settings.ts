@@ -26,7 +26,7 @@ export function listenSpecs({ listen }: Config): ListenSpec[] {
 /** What is known only when the sockets are open and the run directory is made. */
 export type Opened = Pick<
   Settings,
-  'runDir' | 'listen' | 'httpPort' | 'httpsPort' | 'listeners' | 'apiListen' | 'apiPort'
+  'runDir' | 'listen' | 'httpPort' | 'httpsPort' | 'listeners' | 'apiListen' | 'apiPort' | 's3Listen' | 's3Port'
 > & {
   /** Random: by it this start's processes know each other's words. */
   secret: string;

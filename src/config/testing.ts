@@ -15,6 +15,8 @@ export function testSettings(directory: string, over: Partial<Settings> = {}): S
     listeners: [],
     apiListen: '127.0.0.1',
     apiPort: 0,
+    s3Listen: '127.0.0.1',
+    s3Port: 0,
     secret: 'secret',
   };
   return { ...toSettings(config, opened), ...over };

@@ -57,7 +57,7 @@ export async function listAccounts(ledger: Ledger): Promise<Account[]> {
  */
 export async function createToken(
   ledger: Ledger,
-  input: { accountId: string; name: string; expiresOn: string | null },
+  input: { accountId: string; name: string; expiresOn: string | null; r2?: Token['r2'] },
 ): Promise<{ token: Token; value: string }> {
   if (!(await ledger.get(keys.account(input.accountId)))) {
     throw new ApiError(9109, `There is no account ${input.accountId}.`);
@@ -73,6 +73,7 @@ export async function createToken(
     createdOn: new Date().toISOString(),
     expiresOn: input.expiresOn === null ? null : new Date(input.expiresOn).toISOString(),
     revokedOn: null,
+    ...(input.r2 && { r2: input.r2 }),
   };
   await ledger.put(keys.token(tokenHash(value)), token, 0);
   return { token, value };
@@ -102,6 +103,14 @@ export async function findToken(ledger: Ledger, value: string): Promise<Token | 
   if (!token || token.revokedOn !== null) return null;
   if (token.expiresOn !== null && Date.parse(token.expiresOn) <= Date.now()) return null;
   return token;
+}
+
+/**
+ * What S3 clients take for a token, as on R2: its id, and the SHA-256 of its value
+ * (https://developers.cloudflare.com/r2/api/tokens/#get-s3-api-credentials-from-an-api-token).
+ */
+export function s3Credentials(token: Token, value: string): { accessKeyId: string; secretAccessKey: string } {
+  return { accessKeyId: token.id, secretAccessKey: tokenHash(value) };
 }
 
 function tokenHash(value: string): string {

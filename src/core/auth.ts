@@ -33,5 +33,7 @@ export async function authenticate(
     if (path.endsWith('/user/tokens/verify')) throw new ApiError(1000, 'Invalid API Token');
     throw new ApiError(10000, 'Authentication error');
   }
+  if (token.r2)
+    throw new ApiError(9109, 'Unauthorized to access requested resource: the token is for the S3 API alone.');
   return { account, token };
 }

@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import type { Settings } from '../model/settings.ts';
+import type { Queries } from '../products/analytics-engine/queries.ts';
 import type { Kv } from '../products/kv/open.ts';
 import type { Queues } from '../products/queues/queues.ts';
 import type { R2 } from '../products/r2/open.ts';
@@ -21,6 +22,7 @@ export interface CoreParts {
   kv: Kv;
   queues: Queues;
   r2: R2;
+  queries: Queries;
   objectFiles: ObjectFiles;
   vault: Sealer;
   bus: Bus;

@@ -2,6 +2,7 @@
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
+import { openAnalytics } from '../products/analytics-engine/open.ts';
 import { openCache } from '../products/cache/open.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openQueues } from '../products/queues/open.ts';
@@ -24,6 +25,7 @@ const kv = await openKv(settings.dataDir);
 const queues = await openQueues(settings.dataDir);
 const r2 = await openR2(settings.dataDir);
 const vault = openVault(layout(settings.dataDir).secretKey);
+const analytics = openAnalytics(settings.dataDir);
 const cache = await openCache(settings.dataDir, settings.cache);
 const service = await startDataService({
   bus,
@@ -32,6 +34,7 @@ const service = await startDataService({
   queues,
   r2,
   vault,
+  analytics,
   cache,
   tracing,
   assetServer: createAssetBinding(blobs),
@@ -45,6 +48,7 @@ async function drain(): Promise<void> {
   draining = true;
   await service.close();
   await tracing?.close();
+  await analytics.close();
   await cache.close();
   await kv.close();
   await queues.close();

@@ -19,6 +19,8 @@ export interface Token {
   createdOn: string;
   expiresOn: string | null;
   revokedOn: string | null;
+  /** A token for R2's objects alone, over S3; absent: the whole account. */
+  r2?: { access: 'read' | 'write'; buckets: string[] | null };
 }
 
 /** A domain under management. A name belongs to one account; so do all names below it. */
@@ -154,13 +156,14 @@ export type Binding = { name: string } & (
   /** `deliveryDelay`: seconds, instead of what the queue says. */
   | { type: 'queue'; queueId: string; queueName: string; deliveryDelay?: number }
   | { type: 'r2_bucket'; bucket: string; jurisdiction?: string }
-  /** A class of the Worker itself. */
-  | { type: 'durable_object_namespace'; className: string }
+  | { type: 'analytics_engine'; dataset: string }
+  /** A class of the Worker itself, or of another one of the account. */
+  | { type: 'durable_object_namespace'; className: string; other?: { script: string; namespaceId: string } }
   | { type: 'wasm_module' | 'text_blob' | 'data_blob'; part: string }
 );
 
 /** A binding behind which a product of `src/products` answers. */
-export type ProductBinding = Extract<Binding, { type: 'kv_namespace' | 'queue' | 'r2_bucket' }>;
+export type ProductBinding = Extract<Binding, { type: 'kv_namespace' | 'queue' | 'r2_bucket' | 'analytics_engine' }>;
 
 /** The Durable Objects of one class of a Worker. */
 export interface ObjectNamespace {

@@ -83,6 +83,9 @@ export interface Settings {
   /** Address and port of the control API. */
   apiListen: string;
   apiPort: number;
+  /** Address and port of the S3 API. */
+  s3Listen: string;
+  s3Port: number;
   /** Lets a scraper from elsewhere read /metrics. */
   metricsToken?: string;
   /** Workers are at <worker>.<subdomain>.<workersDomain>; 'workers.localhost' by default. */

@@ -31,6 +31,8 @@ import { Rooms } from './rooms.ts';
 import { Scheduler } from './scheduler.ts';
 import { TicketKeys } from './ticket-keys.ts';
 
+/** Processes that ask no isolates. */
+const NOT_HOLDERS = new Set(['core', 'r2']);
 const EDGE_DRAIN_MS = 12_000;
 const OTHERS_DRAIN_MS = 5_000;
 /** Versions started at the same time when the machine starts. */
@@ -102,7 +104,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     onExit: (verdict) => metrics.exited(verdict),
     memoryBudgetBytes: settings.isolateMemoryMb * 1024 * 1024,
     maxInstances: settings.maxInstances,
-    holders: () => children.names().filter((name) => name !== 'core'),
+    holders: () => children.names().filter((name) => !NOT_HOLDERS.has(name)),
   });
   const scheduler = new Scheduler(async (script, cron, timeMs) => {
     const versionId = pickVersion(script.deployment?.versions ?? []);
@@ -173,6 +175,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
   const edges = Array.from({ length: settings.edges }, (_, slot) => `edge-${slot}`);
   await Promise.all([
     children.start('core', 'core/process.ts'),
+    children.start('r2', 'products/r2/process.ts'),
     ...edges.map((name, slot) => children.start(name, 'edge/process.ts', fdsOf(slot))),
   ]);
   const stopWatching = ledger.watch(follower.sequence, (changes) => applier.apply(changes));

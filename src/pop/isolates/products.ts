@@ -1,6 +1,7 @@
 /** Products in the configuration of an isolate process: what each adds to it, its bindings, and the sockets on which the process listens. */
 import { readFile } from 'node:fs/promises';
 import type { Binding, ProductBinding } from '../../model/documents.ts';
+import { analyticsBindingText, analyticsParts, boundDatasets } from '../../products/analytics-engine/binding.ts';
 import { KV_WRITTEN_SOCKET, kvBindingText, kvNamespaces, kvParts } from '../../products/kv/binding.ts';
 import type { ConfigParts } from '../../products/product.ts';
 import { boundQueues, queueBindingText, queueParts } from '../../products/queues/binding.ts';
@@ -13,6 +14,7 @@ export async function productParts(bindings: readonly Binding[], strict: boolean
   if (kvNamespaces(bindings).length > 0) parts.push(await kvParts(OWN, strict, systemWorker));
   if (boundQueues(bindings).length > 0) parts.push(queueParts(bindings));
   parts.push(r2Parts(boundBuckets(bindings)));
+  if (boundDatasets(bindings).length > 0) parts.push(await analyticsParts(systemWorker));
   return {
     extensions: parts.flatMap(({ extensions = [] }) => extensions),
     services: parts.flatMap(({ services = [] }) => services),
@@ -28,6 +30,8 @@ export function productBindingText(binding: Binding & ProductBinding, strict: bo
       return queueBindingText(binding);
     case 'r2_bucket':
       return r2BindingText(binding);
+    case 'analytics_engine':
+      return analyticsBindingText(binding);
   }
 }
 

@@ -26,7 +26,7 @@ const MAX_TRIES = 100;
 /** The checksum of an S3 client: sees the body, then says what it is. `finish` throws R2Error BadDigest. */
 export interface ChecksumCheck {
   digest: Digest;
-  finish(): S3Checksum;
+  finish(): Promise<S3Checksum>;
 }
 
 export interface Put {
@@ -80,7 +80,7 @@ export class Objects {
       for (const name of Object.keys(expected) as (keyof Checksums)[]) {
         checkDigest(name, expected[name]!, written.checksums[name]!);
       }
-      const s3 = checksum?.finish();
+      const s3 = await checksum?.finish();
       const object: StoredObject = {
         ...put.metadata,
         version: randomBytes(16).toString('hex'),

@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { AwsV4Signer } from 'aws4fetch';
 import { z } from 'zod';
 import type { Source } from './documents.ts';
-import { parseXml } from './s3/xml.ts';
+import { many, parseXml } from './s3/xml.ts';
 
 const ANSWER_TIMEOUT_MS = 60_000;
 const MAX_LIST_BYTES = 8 * 1024 * 1024;
@@ -24,12 +24,6 @@ export class SourceError extends Error {
   override name = 'SourceError';
 }
 
-/** An element that may be there once or many times. */
-const many = <T extends z.ZodType>(item: T) =>
-  z.preprocess(
-    (value) => (value === undefined || value === '' ? [] : Array.isArray(value) ? value : [value]),
-    z.array(item),
-  );
 const Listing = z.object({
   ListBucketResult: z.object({
     Contents: many(z.object({ Key: z.string(), Size: z.coerce.number() })),

@@ -27,7 +27,7 @@ export interface NamedPart {
 }
 
 /** Makes the checksum of an object from those of its parts; undefined if there is none. Throws R2Error BadDigest. */
-export type Composite = (parts: UploadedPart[], upload: Upload) => S3Checksum | undefined;
+export type Composite = (parts: UploadedPart[], upload: Upload) => Promise<S3Checksum | undefined>;
 
 export class Uploads {
   readonly #ledger: Ledger;
@@ -76,7 +76,7 @@ export class Uploads {
       if (expectedMd5 !== undefined && expectedMd5 !== md5) {
         throw new R2Error('BadDigest', 'The MD5 checksum you specified did not match what we received.');
       }
-      const s3 = checksum?.finish();
+      const s3 = await checksum?.finish();
       const part: UploadedPart = {
         number,
         size: written.size,
@@ -136,7 +136,7 @@ export class Uploads {
       throw new R2Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed object size.');
     }
     const pieces = parts.flatMap(({ piece }): Piece[] => (piece ? [piece] : []));
-    const s3 = composite?.(parts, upload.value);
+    const s3 = await composite?.(parts, upload.value);
     const { http, custom, storageClass } = upload.value;
     const object: StoredObject = {
       http,

@@ -1,5 +1,6 @@
 /** XML as S3 writes it: small documents without attributes that matter, and without a document type: that is where bombs are. */
 import { XMLBuilder, XMLParser, XMLValidator } from 'fast-xml-parser';
+import { z } from 'zod';
 import { R2Error } from '../limits.ts';
 
 export const S3_NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/';
@@ -14,6 +15,13 @@ const parser = new XMLParser({
   removeNSPrefix: true,
 });
 const builder = new XMLBuilder({ suppressEmptyNode: false });
+
+/** An element that may be there once, many times or not at all. */
+export const many = <T extends z.ZodType>(item: T) =>
+  z.preprocess(
+    (value) => (value === undefined || value === '' ? [] : Array.isArray(value) ? value : [value]),
+    z.array(item),
+  );
 
 /** A document as nested objects of texts. Throws R2Error MalformedXML. */
 export function parseXml(text: string): Record<string, unknown> {
