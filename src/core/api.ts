@@ -2,6 +2,8 @@
 import { registerAnalytics } from '../products/analytics-engine/api.ts';
 import { registerObjects } from '../products/durable-objects/api.ts';
 import { registerKv } from '../products/kv/api.ts';
+import { registerQueues } from '../products/queues/api.ts';
+import { registerQueueMessages } from '../products/queues/messages-api.ts';
 import { r2Figures } from '../products/r2/api/figures.ts';
 import { registerR2 } from '../products/r2/api/index.ts';
 import type { Usage } from '../state/usage.ts';
@@ -50,6 +52,8 @@ export async function createApi(
   registerServices(app, context);
   registerAssetsUpload(app, context);
   registerKv(app, context);
+  registerQueues(app, context);
+  registerQueueMessages(app, context);
   registerR2(app, context);
   registerGraphql(app, context, r2Figures(context));
   registerObjects(app, context);

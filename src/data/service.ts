@@ -15,6 +15,8 @@ import { createCacheService } from '../products/cache/service.ts';
 import { kvData } from '../products/kv/data.ts';
 import type { Kv } from '../products/kv/open.ts';
 import type { DataProduct } from '../products/product.ts';
+import { queuesData } from '../products/queues/data.ts';
+import type { Queues } from '../products/queues/queues.ts';
 import { r2Data } from '../products/r2/data.ts';
 import type { R2 } from '../products/r2/open.ts';
 import type { Bus } from '../state/bus.ts';
@@ -61,6 +63,7 @@ export interface DataOptions {
   resolve?: Resolve;
   cache: Pick<Cache, 'store'>;
   kv: Pick<Kv, 'store' | 'namespaces'>;
+  queues: Queues;
   r2: R2;
   /** Opens what was sealed. */
   vault: Pick<Vault, 'unseal'>;
@@ -73,7 +76,7 @@ export interface DataOptions {
 
 /** Answers the bus when it resolves. Throws if `egressAllow` (or one of an account) is not a list of address ranges. */
 export async function startDataService(options: DataOptions): Promise<DataService> {
-  const { bus, settings, assetServer, kv, r2, vault, cache, analytics } = options;
+  const { bus, settings, assetServer, kv, queues, r2, vault, cache, analytics } = options;
   const connectorOf = createConnectors(options);
   let directory: Directory;
   const relays = createRelays(bus, () => directory);
@@ -81,6 +84,7 @@ export async function startDataService(options: DataOptions): Promise<DataServic
   const edge = { address: settings.listen, httpPort: settings.httpPort, httpsPort: settings.httpsPort };
   const products: DataProduct[] = [
     kvData(bus, kv),
+    queuesData(bus, queues),
     r2Data(r2, { connect: connectSource(connectorOf), unseal: (sealed) => vault.unseal(sealed) }),
     analyticsData(analytics),
   ];

@@ -157,6 +157,8 @@ export type Binding = { name: string } & (
   | { type: 'assets' }
   | { type: 'version_metadata' }
   | { type: 'kv_namespace'; namespaceId: string }
+  /** `deliveryDelay`: seconds, instead of what the queue says. */
+  | { type: 'queue'; queueId: string; queueName: string; deliveryDelay?: number }
   | { type: 'r2_bucket'; bucket: string; jurisdiction?: string }
   | { type: 'analytics_engine'; dataset: string }
   /** A class of the Worker itself, or of another one of the account. */
@@ -165,7 +167,7 @@ export type Binding = { name: string } & (
 );
 
 /** A binding behind which a product of `src/products` answers. */
-export type ProductBinding = Extract<Binding, { type: 'kv_namespace' | 'r2_bucket' | 'analytics_engine' }>;
+export type ProductBinding = Extract<Binding, { type: 'kv_namespace' | 'queue' | 'r2_bucket' | 'analytics_engine' }>;
 
 /** The Durable Objects of one class of a Worker. */
 export interface ObjectNamespace {

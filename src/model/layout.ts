@@ -11,6 +11,7 @@ export function layout(dataDir: string) {
     kv: at('kv.sqlite'),
     /** Values of KV that are too large for documents. */
     kvBlobs: at('kv'),
+    queues: at('queues.sqlite'),
     r2: at('r2.sqlite'),
     /** Bodies of R2's objects. */
     r2Blobs: at('r2'),

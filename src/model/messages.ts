@@ -222,6 +222,10 @@ export interface Publications {
   'pop.traffic': { pop: string; versions: VersionTraffic[] };
   /** Every second if a Worker asked the internet for something: deltas, for metering and metrics. */
   'local.egress': { from: string; scripts: ScriptEgress[] };
+  /** The event for which a process was kept is over. */
+  'local.unhold': { hold: string };
+  /** A queue, its consumer or its messages were changed by the core. */
+  'local.queue-changed': { queueId: string };
   /** `from` has no request left on a process that is no longer in its set. */
   'local.released': { from: string; isolate: string };
   /** An edge or data process ended: what it had open is not any more, also if another of that name takes its place. */
@@ -234,6 +238,14 @@ export interface Requests {
   'local.snapshot': [Record<string, never>, { changes: EdgeChange[]; isolates: IsolateSet[] }];
   /** Starts a version that is not running; answers when it takes requests. Fails with a message. */
   'local.wake': [{ versionId: string }, IsolateSet];
+  /**
+   * Keeps a process of the Worker for one event until `local.unhold`, or until `from` ends. `socket`: where it takes events
+   * (`system-workers/isolate.js`). Fails with a message if the Worker does not start or has no such handler.
+   */
+  'local.hold': [
+    { accountId: string; script: string; event: 'queue'; from: string },
+    { hold: string; isolate: string; socket: string },
+  ];
   /** Why did this process drop my request? Answers at once or after the watchdog has decided (at most 500 ms). */
   /** Keys of a KV namespace were written (null: all): isolate processes that keep them have dropped them when this is answered. */
   'local.kv-written': [{ namespace: string; keys: string[] | null }, Record<string, never>];

@@ -8,7 +8,7 @@
 import { Metrics } from '../metrics/metrics.ts';
 import { layout } from '../model/layout.ts';
 import { log } from '../model/log.ts';
-import type { PopStatus, Requests } from '../model/messages.ts';
+import type { PopStatus, Publications, Requests } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
 import { pickVersion } from '../model/traffic.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
@@ -23,6 +23,7 @@ import { Children } from './children.ts';
 import { Fleet } from './fleet.ts';
 import { Follower } from './follower.ts';
 import { forwardTraffic } from './forward-traffic.ts';
+import { takesEvent } from './isolates/config.ts';
 import { createIsolateHost } from './isolates/host.ts';
 import { startMetering } from './metering.ts';
 import { openOperatorCertificates } from './operator-certificates.ts';
@@ -119,6 +120,15 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     if (!version || version.modules.length === 0) throw new Error(`version ${versionId} has no code to run`);
     return fleet.ensure(version);
   });
+  answer('local.hold', async ({ accountId, script, event, from }) => {
+    const versionId = pickVersion(follower.script(accountId, script)?.deployment?.versions ?? []);
+    const version = versionId ? follower.versions.get(versionId) : undefined;
+    if (!version || version.modules.length === 0) throw new Error(`there is no Worker ${script} that runs`);
+    if (!takesEvent(version, event)) throw new Error(`the Worker ${script} has no ${event}() handler`);
+    const { name, isolate } = await fleet.hold(version, from);
+    return { hold: name, isolate: isolate.ref.id, socket: isolate.eventSocket };
+  });
+  hub.subscribe('local.unhold', ({ hold }: Publications['local.unhold']) => fleet.release(hold));
   answer('local.verdict', ({ isolate }) => fleet.verdict(isolate));
   answer('local.certificate', ({ serverName }) => ownCertificates.find(serverName) ?? certificates.issue(serverName));
   const tickets = new TicketKeys(hub);

@@ -13,6 +13,7 @@ export const BINDING_TYPES = [
   'text_blob',
   'data_blob',
   'kv_namespace',
+  'queue',
   'r2_bucket',
   'durable_object_namespace',
   'analytics_engine',
@@ -22,7 +23,6 @@ export const BINDING_TYPES = [
 /** Binding type -> the product's name for people. */
 export const ABSENT_PRODUCTS: Record<string, string> = {
   d1: 'D1',
-  queue: 'Queues',
   workflow: 'Workflows',
   hyperdrive: 'Hyperdrive',
   ai: 'Workers AI',
@@ -56,7 +56,6 @@ export const ABSENT_PATHS: Record<string, string> = {
   mtls_certificates: 'mTLS certificates',
   pages: 'Pages',
   pipelines: 'Pipelines',
-  queues: 'Queues',
   secrets_store: 'Secrets Store',
   stream: 'Stream',
   vectorize: 'Vectorize',

@@ -119,6 +119,7 @@ async function resolve(
     case 'service':
       return service(context, account, scriptName, raw);
     case 'kv_namespace':
+    case 'queue':
     case 'r2_bucket':
     case 'analytics_engine':
       return productBinding(context, account, raw);

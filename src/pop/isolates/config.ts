@@ -32,7 +32,7 @@ const RPC_HOST = 'selvedge-rpc';
 /** For `trace.js`; the flag allows the module alone, without the rest of Node's. */
 const ASYNC_CONTEXT = 'nodejs_als';
 /** Raised when the form of the configuration changes, so that cached ones are made anew. */
-export const CONFIG_FORMAT = 5;
+export const CONFIG_FORMAT = 6;
 const COMPILE_TIMEOUT_MS = 30_000;
 const MAX_COMPILED_BYTES = 256 * 1024 * 1024;
 
@@ -72,8 +72,13 @@ export function rpcSockets(entrypoints: string[]): Record<string, string> {
 
 /** Events that do not come over HTTP need the system Worker; others are spared its start-up time and memory. */
 export function hasSystemWorker(version: Version): boolean {
+  return takesEvent(version, 'scheduled') || takesEvent(version, 'queue');
+}
+
+/** Has the Worker a handler of these events? */
+export function takesEvent(version: Version, event: 'scheduled' | 'queue'): boolean {
   // Of scripts in the service-worker format the handlers are only guessed.
-  return version.format === 'service-worker' || version.handlers.includes('scheduled');
+  return version.format === 'service-worker' || version.handlers.includes(event);
 }
 
 /** Names a compiled configuration: all that goes into it. */
