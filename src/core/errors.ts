@@ -108,6 +108,13 @@ export const ERRORS = {
   100128: { status: 400, meaning: 'The settings of a queue are not valid.' },
   15000: { status: 500, meaning: 'A queue failed; the log of the machine says why.' },
 
+  // D1
+  7400: { status: 400, meaning: 'The request to D1 is malformed: the message says what and why.' },
+  7404: { status: 404, meaning: 'The D1 database does not exist on this account.' },
+  7406: { status: 403, meaning: 'The account has the most D1 databases that it may have.' },
+  7500: { status: 400, meaning: 'The SQL failed, or its database did not answer; the message is SQLite’s or D1’s.' },
+  7502: { status: 400, meaning: 'The account has a D1 database of this name already.' },
+
   // Durable Objects
   10061: { status: 400, meaning: 'A binding names a class that is not configured to implement Durable Objects.' },
   10066: { status: 404, meaning: 'The Durable Object namespace does not exist on this account.' },

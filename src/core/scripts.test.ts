@@ -310,7 +310,6 @@ describe('deleting a Worker', () => {
 describe('products that are not here yet', () => {
   it('say so by name', async () => {
     for (const [path, name] of [
-      ['d1/database', 'D1'],
       ['hyperdrive/configs', 'Hyperdrive'],
       ['workflows/w', 'Workflows'],
       ['pages/projects', 'Pages'],

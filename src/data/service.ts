@@ -12,6 +12,7 @@ import { analyticsData } from '../products/analytics-engine/data.ts';
 import type { Analytics } from '../products/analytics-engine/open.ts';
 import type { Cache } from '../products/cache/open.ts';
 import { createCacheService } from '../products/cache/service.ts';
+import { d1Data } from '../products/d1/data.ts';
 import { kvData } from '../products/kv/data.ts';
 import type { Kv } from '../products/kv/open.ts';
 import type { DataProduct } from '../products/product.ts';
@@ -87,6 +88,7 @@ export async function startDataService(options: DataOptions): Promise<DataServic
     queuesData(bus, queues),
     r2Data(r2, { connect: connectSource(connectorOf), unseal: (sealed) => vault.unseal(sealed) }),
     analyticsData(analytics),
+    d1Data(bus),
   ];
   const loops = createLoops(LIMITS.openSubrequestsToSelf);
   const meters = createMeters();

@@ -4,6 +4,7 @@ import type { Binding, ProductBinding } from './documents.ts';
 const TYPES: readonly string[] = [
   'kv_namespace',
   'queue',
+  'd1',
   'r2_bucket',
   'analytics_engine',
 ] satisfies ProductBinding['type'][];

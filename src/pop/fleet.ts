@@ -99,9 +99,16 @@ export class Fleet {
   /** The version gets no more requests by its deployment; previews start it again when asked for. */
   retire(versionId: string): void {
     const group = this.#groups.get(versionId);
-    if (group && hasObjects(group.version)) this.#superseded.set(versionId, Date.now() + SUPERSEDED_MS);
+    if (group && hasObjects(group.version) && !group.version.system)
+      this.#superseded.set(versionId, Date.now() + SUPERSEDED_MS);
     group?.close();
     this.#groups.delete(versionId);
+  }
+
+  /** Ends the process of a version, then does `work` while nobody has its storage. */
+  vacate<T>(versionId: string, storage: string, work: () => Promise<T>): Promise<T> {
+    this.retire(versionId);
+    return this.#owners.vacate(storage, work);
   }
 
   /**
@@ -109,7 +116,7 @@ export class Fleet {
    * in its place. Throws if it never got traffic (a preview).
    */
   #runsInstead(version: Version): Version | undefined {
-    if (!hasObjects(version)) return undefined;
+    if (!hasObjects(version) || version.system) return undefined;
     const { follower } = this.#options;
     const deployed = follower.deployedVersions(follower.script(version.accountId, version.script));
     if (deployed.includes(version)) return undefined;
@@ -335,7 +342,7 @@ export class Fleet {
     for (const group of this.#groups.values()) {
       if (group.live.length === 0 || group.isStarting) continue;
       // Alarms ring in a process that runs.
-      if (hasObjects(group.version)) continue;
+      if (hasObjects(group.version) && !group.version.system) continue;
       if (group.live.some(({ ref }) => this.#load.open(ref.id) > 0)) continue;
       if (!oldest || group.lastUsedMs < oldest.lastUsedMs) oldest = group;
     }

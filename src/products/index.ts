@@ -15,6 +15,7 @@ export const BINDING_TYPES = [
   'kv_namespace',
   'queue',
   'r2_bucket',
+  'd1',
   'durable_object_namespace',
   'analytics_engine',
   'inherit',
@@ -22,7 +23,6 @@ export const BINDING_TYPES = [
 
 /** Binding type -> the product's name for people. */
 export const ABSENT_PRODUCTS: Record<string, string> = {
-  d1: 'D1',
   workflow: 'Workflows',
   hyperdrive: 'Hyperdrive',
   ai: 'Workers AI',
@@ -50,7 +50,6 @@ export const ABSENT_PATHS: Record<string, string> = {
   autorag: 'AI Search',
   'browser-rendering': 'Browser Rendering',
   containers: 'Containers',
-  d1: 'D1',
   hyperdrive: 'Hyperdrive',
   images: 'Images',
   mtls_certificates: 'mTLS certificates',

@@ -122,6 +122,7 @@ async function resolve(
     case 'queue':
     case 'r2_bucket':
     case 'analytics_engine':
+    case 'd1':
       return productBinding(context, account, raw);
     case 'durable_object_namespace':
       return objectNamespace(context, account, scriptName, raw);

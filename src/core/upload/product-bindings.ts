@@ -1,6 +1,7 @@
 /** Bindings to products in an upload: what they name must be there, and of the account. */
 import type { Account, Binding, ProductBinding } from '../../model/documents.ts';
 import { isDatasetName } from '../../products/analytics-engine/limits.ts';
+import { Databases } from '../../products/d1/databases.ts';
 import { deliveryDelayOf } from '../../products/queues/settings.ts';
 import type { CoreContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
@@ -19,6 +20,8 @@ export async function productBinding(context: CoreContext, account: Account, raw
       return r2Bucket(context, account, raw);
     case 'analytics_engine':
       return analyticsDataset(raw);
+    case 'd1':
+      return d1Database(context, account, raw);
   }
 }
 
@@ -37,6 +40,9 @@ export function shownProductBinding(binding: ProductBinding): Record<string, unk
     }
     case 'analytics_engine':
       return { type: binding.type, dataset: binding.dataset };
+    case 'd1':
+      // Both names are in use among clients.
+      return { type: binding.type, id: binding.databaseId, database_id: binding.databaseId };
   }
 }
 
@@ -79,4 +85,16 @@ function analyticsDataset({ name, dataset = name }: Raw): Binding {
     );
   }
   return { name, type: 'analytics_engine', dataset };
+}
+
+async function d1Database({ ledger }: CoreContext, account: Account, raw: Raw): Promise<Binding> {
+  const { name } = raw;
+  const id = raw.id ?? raw.database_id;
+  if (typeof id !== 'string' || !(await new Databases(ledger).get(account.id, id))) {
+    throw new ApiError(
+      10021,
+      `binding ${name} of type d1 must have a valid \`id\` specified: there is no such database.`,
+    );
+  }
+  return { name, type: 'd1', databaseId: id };
 }

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import type { Binding, ModuleRef, ModuleType, Version } from '../../model/documents.ts';
 import type { Attach } from '../../model/messages.ts';
 import { isProductBinding } from '../../model/product-bindings.ts';
+import { databaseService } from '../../products/d1/process.ts';
 import {
   hasObjects,
   OBJECTS_SERVICE,
@@ -83,7 +84,9 @@ export function takesEvent(version: Version, event: 'scheduled' | 'queue'): bool
 
 /** Names a compiled configuration: all that goes into it. */
 export function configName(version: Version, variant: Variant): string {
-  const facts = JSON.stringify([CONFIG_FORMAT, version.id, version.limits, version.handlers, variant, workerdPath()]);
+  // Selvedge's own are all the same but for their storage.
+  const what = version.system ? [version.system, version.etag] : version.id;
+  const facts = JSON.stringify([CONFIG_FORMAT, what, version.limits, version.handlers, variant, workerdPath()]);
   return createHash('sha256').update(facts).digest('hex');
 }
 
@@ -136,6 +139,7 @@ function compile(directory: string): Promise<Buffer> {
 }
 
 async function configText(version: Version, variant: Variant, vault: Vault): Promise<string> {
+  if (version.system) return systemText(version);
   const services = [
     external('internet', 'egress.sock', { style: 'proxy', cfBlobHeader: literal(CF_HEADER) }),
     external('cache', 'cache.sock', { style: 'proxy' }),
@@ -199,6 +203,25 @@ const config :Workerd.Config = (
   ],
   sockets = [
     ${sockets.join(',\n    ')}
+  ]
+);
+`;
+}
+
+/** A process of Selvedge's own: its Worker, the disk, and no way out. */
+async function systemText(version: Version): Promise<string> {
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  v8Flags = ${list(v8Flags(version).map(literal))},
+  logging = (structuredLogging = true),
+  services = [
+    ${external('internet', 'none.sock', {})},
+    ${OBJECTS_SERVICE},
+    ${await databaseService(objectOptions(version, false), systemWorker)}
+  ],
+  sockets = [
+    ${socket('main', 'm.sock', 'user', {})},
+    ${socket('rpc', 'r-0.sock', 'user', {})}
   ]
 );
 `;

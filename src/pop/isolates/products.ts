@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Binding, ProductBinding } from '../../model/documents.ts';
 import { analyticsBindingText, analyticsParts, boundDatasets } from '../../products/analytics-engine/binding.ts';
+import { d1BindingText, d1Parts } from '../../products/d1/binding.ts';
 import { KV_WRITTEN_SOCKET, kvBindingText, kvNamespaces, kvParts } from '../../products/kv/binding.ts';
 import type { ConfigParts } from '../../products/product.ts';
 import { boundQueues, queueBindingText, queueParts } from '../../products/queues/binding.ts';
@@ -15,6 +16,7 @@ export async function productParts(bindings: readonly Binding[], strict: boolean
   if (boundQueues(bindings).length > 0) parts.push(queueParts(bindings));
   parts.push(r2Parts(boundBuckets(bindings)));
   if (boundDatasets(bindings).length > 0) parts.push(await analyticsParts(systemWorker));
+  parts.push(d1Parts(bindings));
   return {
     extensions: parts.flatMap(({ extensions = [] }) => extensions),
     services: parts.flatMap(({ services = [] }) => services),
@@ -32,6 +34,8 @@ export function productBindingText(binding: Binding & ProductBinding, strict: bo
       return r2BindingText(binding);
     case 'analytics_engine':
       return analyticsBindingText(binding);
+    case 'd1':
+      return d1BindingText(binding);
   }
 }
 
