@@ -21,7 +21,7 @@ const vault = openVault(paths.secretKey);
 const r2 = await openR2(settings.dataDir);
 const credentials = await followCredentials(ledger);
 const source = { connect: connectSource(createConnectors({ settings })), unseal: vault.unseal };
-const slurp = new Slurp(r2.objects, source);
+const slurp = new Slurp(r2, source);
 const server = createS3Server({ r2, slurp, credentials, hosts: ['localhost'] });
 await new Promise<void>((resolve, reject) => {
   server.once('error', reject);
@@ -38,6 +38,7 @@ async function stop(): Promise<void> {
   server.closeIdleConnections();
   await closed;
   credentials.close();
+  await slurp.close();
   await r2.close();
   await ledger.close();
   process.exit(0);

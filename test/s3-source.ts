@@ -1,0 +1,68 @@
+/** The way to an S3 source in tests: counts requests, and lets them wait or breaks them off. */
+import { createServer, type IncomingMessage, request, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { pipeline } from 'node:stream/promises';
+
+export interface Gate {
+  /** "http://127.0.0.1:<port>": takes the place of the source's endpoint. */
+  url: string;
+  /** "GET /bucket/key" of each request that came, in order. */
+  asked: string[];
+  /** How many of them name this path. */
+  count(path: string): number;
+  /** The body is broken off behind this many bytes. */
+  cutAfter: number | null;
+  /** The body waits behind this many bytes until `release`. */
+  holdAfter: number | null;
+  release(): void;
+  /** Instead of asking the source: this status. */
+  answerWith: number | null;
+  close(): Promise<void>;
+}
+
+/** Passes requests on to `endpoint`. The Host field stays, as it is signed. */
+export async function openGate(endpoint: string): Promise<Gate> {
+  let released = Promise.withResolvers<void>();
+  const asked: string[] = [];
+  const server: Server = createServer((incoming, answer) => {
+    asked.push(`${incoming.method} ${incoming.url}`);
+    if (gate.answerWith !== null) return void answer.writeHead(gate.answerWith).end();
+    const { hostname, port } = new URL(endpoint);
+    const { method, url: path, headers } = incoming;
+    async function* body(response: IncomingMessage) {
+      let bytes = 0;
+      for await (const chunk of response as AsyncIterable<Buffer>) {
+        bytes += chunk.length;
+        if (gate.cutAfter !== null && bytes > gate.cutAfter) throw new Error('cut');
+        if (gate.holdAfter !== null && bytes > gate.holdAfter) await released.promise;
+        yield chunk;
+      }
+    }
+    const passed = request({ host: hostname, port, method, path, headers, agent: false }, (response) => {
+      answer.writeHead(response.statusCode!, response.headers);
+      pipeline(body(response), answer).catch(() => answer.destroy());
+    });
+    passed.on('error', () => answer.destroy());
+    incoming.pipe(passed);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const gate: Gate = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    asked,
+    count: (path) => asked.filter((each) => each.split(/[ ?]/)[1] === path).length,
+    cutAfter: null,
+    holdAfter: null,
+    answerWith: null,
+    release() {
+      gate.holdAfter = null;
+      released.resolve();
+      released = Promise.withResolvers();
+    },
+    async close() {
+      const done = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await done;
+    },
+  };
+  return gate;
+}
