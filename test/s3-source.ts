@@ -15,8 +15,8 @@ export interface Gate {
   /** The body waits behind this many bytes until `release`. */
   holdAfter: number | null;
   release(): void;
-  /** Instead of asking the source: this status. */
-  answerWith: number | null;
+  /** Instead of asking the source for this path; null asks it. */
+  answerWith: (path: string) => { status: number; body?: string } | null;
   close(): Promise<void>;
 }
 
@@ -26,7 +26,8 @@ export async function openGate(endpoint: string): Promise<Gate> {
   const asked: string[] = [];
   const server: Server = createServer((incoming, answer) => {
     asked.push(`${incoming.method} ${incoming.url}`);
-    if (gate.answerWith !== null) return void answer.writeHead(gate.answerWith).end();
+    const instead = gate.answerWith(incoming.url!.split('?')[0]!);
+    if (instead) return void answer.writeHead(instead.status).end(instead.body);
     const { hostname, port } = new URL(endpoint);
     const { method, url: path, headers } = incoming;
     async function* body(response: IncomingMessage) {
@@ -52,7 +53,7 @@ export async function openGate(endpoint: string): Promise<Gate> {
     count: (path) => asked.filter((each) => each.split(/[ ?]/)[1] === path).length,
     cutAfter: null,
     holdAfter: null,
-    answerWith: null,
+    answerWith: () => null,
     release() {
       gate.holdAfter = null;
       released.resolve();

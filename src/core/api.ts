@@ -1,4 +1,5 @@
 /** The whole control API: every endpoint in one list. */
+import { registerAnalytics } from '../products/analytics-engine/api.ts';
 import { registerObjects } from '../products/durable-objects/api.ts';
 import { registerKv } from '../products/kv/api.ts';
 import { r2Figures } from '../products/r2/api/figures.ts';
@@ -52,6 +53,7 @@ export async function createApi(
   registerR2(app, context);
   registerGraphql(app, context, r2Figures(context));
   registerObjects(app, context);
+  registerAnalytics(app, context);
   registerSelvedge(app, context);
   registerUsage(app, context, usage);
   const tails = registerTails(app, context);

@@ -10,6 +10,7 @@ import { decode, sign } from 'hono/jwt';
 import type { AssetManifest } from '../model/documents.ts';
 import { keys } from '../model/keys.ts';
 import type { Settings } from '../model/settings.ts';
+import { createQueries } from '../products/analytics-engine/queries.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openR2 } from '../products/r2/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
@@ -42,6 +43,7 @@ async function open(): Promise<void> {
     blobs: await openFileBlobs(join(directory, 'blobs')),
     kv: await openKv(directory),
     r2: await openR2(directory),
+    queries: createQueries(directory),
     objectFiles: openObjectFiles(join(directory, 'objects')),
     vault: openVault(join(directory, 'secret.key')),
     bus: createHub(),

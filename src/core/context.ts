@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Settings } from '../model/settings.ts';
+import type { Queries } from '../products/analytics-engine/queries.ts';
 import type { Kv } from '../products/kv/open.ts';
 import type { R2 } from '../products/r2/open.ts';
 import type { Blobs } from '../state/blobs.ts';
@@ -24,6 +25,8 @@ export interface CoreContext {
   blobs: Blobs;
   kv: Kv;
   r2: R2;
+  /** Of Analytics Engine. */
+  queries: Queries;
   objectFiles: ObjectFiles;
   vault: Sealer;
   bus: Bus;

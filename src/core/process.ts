@@ -2,6 +2,7 @@
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
+import { createQueries } from '../products/analytics-engine/queries.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openR2 } from '../products/r2/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
@@ -20,6 +21,7 @@ const kv = await openKv(settings.dataDir);
 kv.startSweeping();
 const r2 = await openR2(settings.dataDir);
 r2.startSweeping();
+const queries = createQueries(settings.dataDir);
 const usage = openUsage(paths.usage);
 const bus = connectBus();
 // First of all: the supervisor may be stopped while this process still starts.
@@ -31,6 +33,7 @@ const server = await startCore({
   blobs,
   kv,
   r2,
+  queries,
   objectFiles,
   vault: openVault(paths.secretKey),
   bus,
@@ -52,6 +55,7 @@ bus.publish('local.ready', { name: 'core', pid: process.pid });
 
 /** Answers the open requests, then closes what is durable. */
 async function stop(): Promise<void> {
+  queries.close();
   await server.close();
   usage.close();
   await kv.close();

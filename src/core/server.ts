@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import type { Settings } from '../model/settings.ts';
+import type { Queries } from '../products/analytics-engine/queries.ts';
 import type { Kv } from '../products/kv/open.ts';
 import type { R2 } from '../products/r2/open.ts';
 import type { Blobs } from '../state/blobs.ts';
@@ -19,6 +20,7 @@ export interface CoreParts {
   blobs: Blobs;
   kv: Kv;
   r2: R2;
+  queries: Queries;
   objectFiles: ObjectFiles;
   vault: Sealer;
   bus: Bus;

@@ -6,6 +6,7 @@ import { testSettings } from '../config/testing.ts';
 import type { Account } from '../model/documents.ts';
 import type { Settings } from '../model/settings.ts';
 import { createIsolateHost } from '../pop/isolates/host.ts';
+import { createQueries } from '../products/analytics-engine/queries.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openR2 } from '../products/r2/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
@@ -53,6 +54,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const blobs = await openFileBlobs(join(directory, 'blobs'));
   const kv = await openKv(directory);
   const r2 = await openR2(directory);
+  const queries = createQueries(directory);
   const objectFiles = openObjectFiles(join(directory, 'objects'));
   const vault = openVault(join(directory, 'key'));
   const usage = openUsage(join(directory, 'usage.sqlite'));
@@ -82,7 +84,8 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const token = async ({ id }: Account) =>
     (await createToken(ledger, { accountId: id, name: 'test', expiresOn: null })).value;
   const tokens = { alice: await token(alice), bob: await token(bob) };
-  let server = await startCore({ settings, ledger, blobs, kv, r2, objectFiles, vault, bus, usage });
+  const parts = { settings, ledger, blobs, kv, r2, queries, objectFiles, vault, bus, usage };
+  let server = await startCore(parts);
   const originOf = () => `http://127.0.0.1:${server.port}`;
   return {
     get base() {
@@ -110,13 +113,14 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
     },
     async restart() {
       await server.close();
-      server = await startCore({ settings, ledger, blobs, kv, r2, objectFiles, vault, bus, usage });
+      server = await startCore(parts);
     },
     async close() {
       await server.close();
       await host.close();
       await bus.close();
       usage.close();
+      queries.close();
       await kv.close();
       await r2.close();
       await ledger.close();

@@ -2,6 +2,7 @@
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
+import { openAnalytics } from '../products/analytics-engine/open.ts';
 import { openCache } from '../products/cache/open.ts';
 import { openKv } from '../products/kv/open.ts';
 import { openR2 } from '../products/r2/open.ts';
@@ -22,6 +23,7 @@ const tracing = settings.traces ? (await import('./tracing.ts')).createTracing(s
 const kv = await openKv(settings.dataDir);
 const r2 = await openR2(settings.dataDir);
 const vault = openVault(layout(settings.dataDir).secretKey);
+const analytics = openAnalytics(settings.dataDir);
 const cache = await openCache(settings.dataDir, settings.cache);
 const service = await startDataService({
   bus,
@@ -29,6 +31,7 @@ const service = await startDataService({
   kv,
   r2,
   vault,
+  analytics,
   cache,
   tracing,
   assetServer: createAssetBinding(blobs),
@@ -42,6 +45,7 @@ async function drain(): Promise<void> {
   draining = true;
   await service.close();
   await tracing?.close();
+  await analytics.close();
   await cache.close();
   await kv.close();
   await r2.close();

@@ -66,10 +66,11 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
   }
 
   async function relay(caller: Socket, accountId: string, service: Attach['services'][number]): Promise<void> {
-    const { script, entrypoint } = service;
+    const { script, entrypoint, object } = service;
     const isolate = await findTarget(accountId, script);
-    const path = isolate.rpc[entrypoint];
-    if (!path) throw new Error(`Worker ${script} has no entrypoint ${entrypoint}`);
+    const path = object === undefined ? isolate.rpc[entrypoint] : isolate.objects?.[object];
+    if (!path)
+      throw new Error(`Worker ${script} has no ${object ? `Durable Objects ${object}` : `entrypoint ${entrypoint}`}`);
     if (caller.destroyed) return;
     const target = connect({ path, allowHalfOpen: true });
     const activity = createActivity();

@@ -11,6 +11,7 @@ import { after, before, describe, it } from 'node:test';
 import { WebSocketServer } from 'ws';
 import type { Attach, EdgeChange, IsolateSet, Publications, TailEvent } from '../model/messages.ts';
 import { workerdPath } from '../pop/isolates/workerd.ts';
+import { type Analytics, openAnalytics } from '../products/analytics-engine/open.ts';
 import { type Cache, openCache } from '../products/cache/open.ts';
 import { type Kv, openKv } from '../products/kv/open.ts';
 import { openR2, type R2 } from '../products/r2/open.ts';
@@ -96,6 +97,7 @@ let hub: Bus;
 let data: DataService;
 let kv: Kv;
 let r2: R2;
+let analytics: Analytics;
 let cache: Cache;
 let origin: Server;
 let base: string;
@@ -190,12 +192,14 @@ describe('the data process, with real isolate processes', () => {
     }
     kv = await openKv(dir);
     r2 = await openR2(dir);
+    analytics = openAnalytics(dir);
     cache = await openCache(dir, { diskBytes: 1e9, memoryBytes: 1e6 });
     data = await startDataService({
       bus: hub,
       kv,
       r2,
       vault: openVault(join(dir, 'secret.key')),
+      analytics,
       cache,
       settings: {
         listen: '127.0.0.1',
@@ -218,6 +222,7 @@ describe('the data process, with real isolate processes', () => {
   after(async () => {
     for (const child of processes) child.kill('SIGKILL');
     await data.close();
+    await analytics.close();
     await kv.close();
     await r2.close();
     await cache.close();

@@ -8,6 +8,8 @@ import { LIMITS } from '../model/limits.ts';
 import { log } from '../model/log.ts';
 import type { Attach, Publications, TailEvent } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
+import { analyticsData } from '../products/analytics-engine/data.ts';
+import type { Analytics } from '../products/analytics-engine/open.ts';
 import type { Cache } from '../products/cache/open.ts';
 import { createCacheService } from '../products/cache/service.ts';
 import { kvData } from '../products/kv/data.ts';
@@ -62,6 +64,7 @@ export interface DataOptions {
   r2: R2;
   /** Opens what was sealed. */
   vault: Pick<Vault, 'unseal'>;
+  analytics: Pick<Analytics, 'add'>;
   /** Null if Workers are not traced. */
   tracing?: Tracing | null;
   /** PEM of certificate authorities that origins may use; the system's by default. */
@@ -70,7 +73,7 @@ export interface DataOptions {
 
 /** Answers the bus when it resolves. Throws if `egressAllow` (or one of an account) is not a list of address ranges. */
 export async function startDataService(options: DataOptions): Promise<DataService> {
-  const { bus, settings, assetServer, kv, r2, vault, cache } = options;
+  const { bus, settings, assetServer, kv, r2, vault, cache, analytics } = options;
   const connectorOf = createConnectors(options);
   let directory: Directory;
   const relays = createRelays(bus, () => directory);
@@ -79,6 +82,7 @@ export async function startDataService(options: DataOptions): Promise<DataServic
   const products: DataProduct[] = [
     kvData(bus, kv),
     r2Data(r2, { connect: connectSource(connectorOf), unseal: (sealed) => vault.unseal(sealed) }),
+    analyticsData(analytics),
   ];
   const loops = createLoops(LIMITS.openSubrequestsToSelf);
   const meters = createMeters();

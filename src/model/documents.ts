@@ -41,7 +41,7 @@ export interface Route {
   script: string | null;
 }
 
-/** A host name that belongs wholly to one Worker. */
+/** A host name that belongs wholly to one Worker, or to the objects of one R2 bucket (then `script` is ''). */
 export interface CustomDomain {
   id: string;
   hostname: string;
@@ -49,6 +49,10 @@ export interface CustomDomain {
   zoneName: string;
   accountId: string;
   script: string;
+  /** `id`: a bucket that is made anew under the name is not meant. */
+  bucket?: { name: string; id: string };
+  /** It was not given but made, below the workers domain. */
+  managed?: boolean;
   createdOn: string;
 }
 
@@ -154,13 +158,14 @@ export type Binding = { name: string } & (
   | { type: 'version_metadata' }
   | { type: 'kv_namespace'; namespaceId: string }
   | { type: 'r2_bucket'; bucket: string; jurisdiction?: string }
-  /** A class of the Worker itself. */
-  | { type: 'durable_object_namespace'; className: string }
+  | { type: 'analytics_engine'; dataset: string }
+  /** A class of the Worker itself, or of another one of the account. */
+  | { type: 'durable_object_namespace'; className: string; other?: { script: string; namespaceId: string } }
   | { type: 'wasm_module' | 'text_blob' | 'data_blob'; part: string }
 );
 
 /** A binding behind which a product of `src/products` answers. */
-export type ProductBinding = Extract<Binding, { type: 'kv_namespace' | 'r2_bucket' }>;
+export type ProductBinding = Extract<Binding, { type: 'kv_namespace' | 'r2_bucket' | 'analytics_engine' }>;
 
 /** The Durable Objects of one class of a Worker. */
 export interface ObjectNamespace {

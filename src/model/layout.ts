@@ -15,6 +15,8 @@ export function layout(dataDir: string) {
     /** Bodies of R2's objects. */
     r2Blobs: at('r2'),
     r2Usage: at('r2-usage.sqlite'),
+    /** Analytics Engine: a SQLite file for each account. */
+    analytics: at('analytics'),
     /** Durable Objects: a directory for each Worker that has them, SQLite files in the runtime's own layout. */
     objects: at('objects'),
     /** Responses of the Cache API; may be deleted while the machine is down. */

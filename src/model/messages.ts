@@ -31,7 +31,8 @@ export type EdgeDoc =
     }
   | { kind: 'zone'; id: string; name: string; accountId: string }
   | { kind: 'route'; id: string; zoneName: string; accountId: string; pattern: string; script: string | null }
-  | { kind: 'domain'; hostname: string; accountId: string; script: string }
+  /** `bucket`: "<name>/<id>". */
+  | { kind: 'domain'; hostname: string; accountId: string; script: string; bucket?: string }
   | { kind: 'origin'; hostname: string; accountId: string; url: string };
 
 /** `key` is the ledger key; `doc: null` is a deletion. */
@@ -47,6 +48,8 @@ export interface IsolateRef {
   main: string;
   /** Entrypoint name ("default" included) -> socket that speaks HTTP and Cap'n Proto RPC (service bindings). */
   rpc: Record<string, string>;
+  /** Namespace id of its Durable Objects -> socket for other Workers that bind them; absent if it has none. */
+  objects?: Record<string, string>;
 }
 
 /** The processes that take new requests of a version; empty: not running, ask with `local.wake`. Replaces what was known. */
@@ -68,8 +71,11 @@ export interface Attach {
   accountId: string;
   script: string;
   versionId: string;
-  /** Files `svc-<index>.sock`: relays to the current process of another Worker of the same account. */
-  services: { socket: string; script: string; entrypoint: string }[];
+  /**
+   * Files `svc-<index>.sock` and `obj-<index>.sock`: relays to the current process of another Worker of the same account, to an entrypoint
+   * or to the Durable Objects of a namespace (`object`, its id).
+   */
+  services: { socket: string; script: string; entrypoint: string; object?: string }[];
   assets: VersionAssets | null;
   /** Absolute path of the directory of the process's own sockets. */
   own: string;

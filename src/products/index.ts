@@ -15,6 +15,7 @@ export const BINDING_TYPES = [
   'kv_namespace',
   'r2_bucket',
   'durable_object_namespace',
+  'analytics_engine',
   'inherit',
 ] as const;
 
@@ -24,7 +25,6 @@ export const ABSENT_PRODUCTS: Record<string, string> = {
   queue: 'Queues',
   workflow: 'Workflows',
   hyperdrive: 'Hyperdrive',
-  analytics_engine: 'Analytics Engine',
   ai: 'Workers AI',
   ai_search: 'AI Search',
   browser: 'Browser Rendering',
@@ -47,7 +47,6 @@ export const ABSENT_PRODUCTS: Record<string, string> = {
 /** Paths below /accounts/<id>/ of products that are not here yet -> the product's name. */
 export const ABSENT_PATHS: Record<string, string> = {
   ai: 'Workers AI',
-  analytics_engine: 'Analytics Engine',
   autorag: 'AI Search',
   'browser-rendering': 'Browser Rendering',
   containers: 'Containers',

@@ -118,7 +118,8 @@ export function registerScripts(app: App, context: CoreContext): void {
         const name = params.script_name!;
         return serialized(lockOf(account.id, name), async () => {
           const script = await requireScript(context, account, name);
-          const users = query.force === 'true' ? [] : await referencesTo(context, account.id, name);
+          const references = await referencesTo(context, account.id, name);
+          const users = query.force === 'true' ? [] : Object.values(references).flat();
           if (users.length > 0) {
             throw new ApiError(
               10059,

@@ -1,5 +1,6 @@
 /** Bindings to products in an upload: what they name must be there, and of the account. */
 import type { Account, Binding, ProductBinding } from '../../model/documents.ts';
+import { isDatasetName } from '../../products/analytics-engine/limits.ts';
 import type { CoreContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import type { Metadata } from './metadata.ts';
@@ -13,6 +14,8 @@ export async function productBinding(context: CoreContext, account: Account, raw
       return kvNamespace(context, account, raw);
     case 'r2_bucket':
       return r2Bucket(context, account, raw);
+    case 'analytics_engine':
+      return analyticsDataset(raw);
   }
 }
 
@@ -25,6 +28,8 @@ export function shownProductBinding(binding: ProductBinding): Record<string, unk
       const { type, bucket: bucket_name, jurisdiction } = binding;
       return { type, bucket_name, ...(jurisdiction && { jurisdiction }) };
     }
+    case 'analytics_engine':
+      return { type: binding.type, dataset: binding.dataset };
   }
 }
 
@@ -46,4 +51,15 @@ async function r2Bucket({ r2 }: CoreContext, account: Account, raw: Raw): Promis
     );
   }
   return { name, type: 'r2_bucket', bucket, ...(typeof jurisdiction === 'string' && { jurisdiction }) };
+}
+
+/** A dataset comes into being when it is first written to. */
+function analyticsDataset({ name, dataset = name }: Raw): Binding {
+  if (typeof dataset !== 'string' || !isDatasetName(dataset)) {
+    throw new ApiError(
+      10006,
+      `The binding ${name} has no valid "dataset": letters, digits, "_" and "-", 64 at most, a letter or "_" first.`,
+    );
+  }
+  return { name, type: 'analytics_engine', dataset };
 }

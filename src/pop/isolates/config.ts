@@ -17,6 +17,7 @@ import {
   objectBindingText,
   objectOptions,
 } from '../../products/durable-objects/binding.ts';
+import { doorParts, remoteBindingText, remoteParts } from '../../products/durable-objects/other-worker.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
 import { list, literal, struct } from './capnp.ts';
@@ -31,7 +32,7 @@ const RPC_HOST = 'selvedge-rpc';
 /** For `trace.js`; the flag allows the module alone, without the rest of Node's. */
 const ASYNC_CONTEXT = 'nodejs_als';
 /** Raised when the form of the configuration changes, so that cached ones are made anew. */
-export const CONFIG_FORMAT = 4;
+export const CONFIG_FORMAT = 5;
 const COMPILE_TIMEOUT_MS = 30_000;
 const MAX_COMPILED_BYTES = 256 * 1024 * 1024;
 
@@ -142,6 +143,7 @@ async function configText(version: Version, variant: Variant, vault: Vault): Pro
     }),
   ];
   if (hasObjects(version) && !variant.strict) services.push(OBJECTS_SERVICE);
+  services.push(...(await remoteParts(version, rpcOptions(), systemWorker)));
   const products = await productParts(version.bindings, variant.strict);
   services.push(...products.services);
   const sockets = [
@@ -151,6 +153,11 @@ async function configText(version: Version, variant: Variant, vault: Vault): Pro
     ),
   ];
   sockets.push(...products.sockets);
+  if (!variant.strict) {
+    const door = await doorParts(version, OWN, 'user', rpcOptions(), systemWorker);
+    services.push(...door.services);
+    sockets.push(...door.sockets);
+  }
   if (variant.tailed) {
     services.push(external('tail-sink', 'tail.sock', {}));
     services.push(
@@ -349,7 +356,9 @@ function bindings(version: Version, variant: Variant, vault: Vault): string[] {
       case 'json':
         return struct({ name, json: literal(JSON.stringify(binding.json)) });
       case 'durable_object_namespace':
-        return objectBindingText(binding.name, binding.className);
+        return binding.other
+          ? remoteBindingText(binding.name, binding.other.namespaceId)
+          : objectBindingText(binding.name, binding.className);
       case 'version_metadata':
         return struct({ name, json: literal(JSON.stringify(versionMetadata(version))) });
       case 'assets':

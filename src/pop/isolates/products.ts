@@ -1,6 +1,7 @@
 /** Products in the configuration of an isolate process: what each adds to it, its bindings, and the sockets on which the process listens. */
 import { readFile } from 'node:fs/promises';
 import type { Binding, ProductBinding } from '../../model/documents.ts';
+import { analyticsBindingText, analyticsParts, boundDatasets } from '../../products/analytics-engine/binding.ts';
 import { KV_WRITTEN_SOCKET, kvBindingText, kvNamespaces, kvParts } from '../../products/kv/binding.ts';
 import type { ConfigParts } from '../../products/product.ts';
 import { boundBuckets, r2BindingText, r2Parts } from '../../products/r2/binding.ts';
@@ -11,6 +12,7 @@ export async function productParts(bindings: readonly Binding[], strict: boolean
   const parts: ConfigParts[] = [];
   if (kvNamespaces(bindings).length > 0) parts.push(await kvParts(OWN, strict, systemWorker));
   parts.push(r2Parts(boundBuckets(bindings)));
+  if (boundDatasets(bindings).length > 0) parts.push(await analyticsParts(systemWorker));
   return {
     extensions: parts.flatMap(({ extensions = [] }) => extensions),
     services: parts.flatMap(({ services = [] }) => services),
@@ -24,6 +26,8 @@ export function productBindingText(binding: Binding & ProductBinding, strict: bo
       return kvBindingText(binding, strict);
     case 'r2_bucket':
       return r2BindingText(binding);
+    case 'analytics_engine':
+      return analyticsBindingText(binding);
   }
 }
 

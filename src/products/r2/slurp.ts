@@ -228,7 +228,7 @@ async function* whole(answer: IncomingMessage, size: number | null): AsyncGenera
   if (!answer.complete || (size !== null && bytes !== size)) throw brokenOff();
 }
 
-const brokenOff = () => new SourceError('the source broke off in the middle of an object');
+const brokenOff = () => new SourceError('the source broke off in the middle of an object', { transient: true });
 
 /** Cuts a stream: each of the iterables must be read to its end before the next one. */
 function* partsOf(chunks: AsyncIterator<Buffer>, count: number, bytes: number): Generator<AsyncIterable<Buffer>> {

@@ -27,9 +27,15 @@ export class SourceError extends Error {
   override name = 'SourceError';
   /** Nothing came from the source: the next object will not do better. */
   readonly unreachable: boolean;
-  constructor(message: string, { unreachable = false } = {}) {
+  /** Trying again may help. */
+  readonly transient: boolean;
+  /** S3's name of the error, if the source gave one. */
+  readonly code: string;
+  constructor(message: string, is: { unreachable?: boolean; transient?: boolean; code?: string } = {}) {
     super(message);
-    this.unreachable = unreachable;
+    this.unreachable = is.unreachable ?? false;
+    this.transient = is.transient ?? this.unreachable;
+    this.code = is.code ?? '';
   }
 }
 
@@ -38,8 +44,6 @@ export interface SourceKey {
   size: number;
   /** Without quotes. */
   etag: string;
-  /** As S3 names it: STANDARD, GLACIER ... */
-  storageClass: string;
 }
 
 const Listing = z.object({
@@ -49,7 +53,6 @@ const Listing = z.object({
         Key: z.string(),
         Size: z.coerce.number(),
         ETag: z.string().default(''),
-        StorageClass: z.string().default('STANDARD'),
       }),
     ),
     EncodingType: z.string().optional(),
@@ -92,11 +95,10 @@ export class SourceReader {
       // Who does not know the parameter does not say that it followed it. Amazon writes a space as "+".
       const decode = (text: string) =>
         EncodingType === 'url' ? decodeURIComponent(text.replaceAll('+', '%20')) : text;
-      const keys = Contents.map(({ Key, Size, ETag, StorageClass }) => ({
+      const keys = Contents.map(({ Key, Size, ETag }) => ({
         key: decode(Key),
         size: Size,
         etag: withoutQuotes(ETag),
-        storageClass: StorageClass,
       }));
       return { keys, next: NextContinuationToken ?? null };
     } catch {
@@ -217,7 +219,9 @@ async function bodyOf(source: Source, answer: IncomingMessage, maxBytes: number)
 
 function refused({ endpoint, bucket }: Source, answer: IncomingMessage, body: string): SourceError {
   const [, code = ''] = /<Code>(\w{1,64})<\/Code>/.exec(body) ?? [];
-  return new SourceError(`the source ${endpoint}/${bucket} answered ${answer.statusCode} ${code}`.trim());
+  const status = answer.statusCode ?? 0;
+  const transient = status >= 500 || status === 429;
+  return new SourceError(`the source ${endpoint}/${bucket} answered ${status} ${code}`.trim(), { transient, code });
 }
 
 function unreachable({ endpoint }: Source, error: unknown): SourceError {
