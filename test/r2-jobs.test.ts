@@ -185,20 +185,27 @@ describe('a job', () => {
   it('goes on after kill -9 of its process, and copies nothing twice', async () => {
     await bucket('killed');
     const before = gate.asked.length;
+    const { connections } = gate;
     const id = await begin('many', 'killed');
+    gate.delayMs = 5;
     await eventually(async () => (await progress(id)).transferredObjects >= 1_200);
+    gate.holdAfter = 0;
     await killR2();
+    gate.delayMs = 0;
+    gate.release();
     assert.deepEqual(await counts(id), ['completed', SMALL_OBJECTS, SMALL_OBJECTS, 0, 0]);
     assert.deepEqual(await listed('killed'), await listed('many', old.s3));
     const asked = gate.asked.slice(before);
     const lists = asked.filter((each) => each.includes('list-type'));
     assert.ok(lists.length <= 4, String(lists.length));
     assert.ok(asked.length - lists.length <= SMALL_OBJECTS + 8, String(asked.length));
+    assert.ok(gate.connections - connections < 100, 'connections are used again');
     assert.ok(new Set(asked).size < asked.length, 'it was killed in the middle');
   });
 
   it('is paused, resumed and aborted', async () => {
     await bucket('paused');
+    gate.delayMs = 20;
     const id = await begin('many', 'paused');
     await eventually(async () => (await progress(id)).transferredObjects > 100);
     assert.equal((await call(`/jobs/${id}/resume`, 'PUT')).status, 409);
@@ -216,6 +223,7 @@ describe('a job', () => {
     assert.equal((await call(`/jobs/${id}/resume`, 'PUT')).status, 200);
     await eventually(async () => (await listed('paused')).length > before);
     assert.equal((await call(`/jobs/${id}/abort`, 'PUT')).status, 200);
+    gate.delayMs = 0;
     const { finishedAt, status } = (await call(`/jobs/${id}`)).body.result;
     assert.equal(status, 'aborted');
     assert.ok(Date.parse(finishedAt) > Date.now() - 10_000);

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { glob, readFile } from 'node:fs/promises';
+import { glob, mkdtemp, readFile, rm } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import {
@@ -16,20 +17,25 @@ import {
   PutObjectCommand,
 } from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
+import { layout } from '../src/model/layout.ts';
+import { openCertificates } from '../src/pop/certificates.ts';
 import { eventually } from './harness.ts';
 import { failure, openS3Bench } from './s3-bench.ts';
 import { openGate } from './s3-source.ts';
 
 const MiB = 1024 * 1024;
 const old = await openS3Bench();
+const directory = await mkdtemp(join(tmpdir(), 'selvedge-slurp-'));
+const trusted = await openCertificates(join(directory, 'trusted'));
 const { edge, s3, client } = await openS3Bench({
-  args: ['--allow-egress', '127.0.0.0/8'],
-  env: { SELVEDGE_LOG: 'debug' },
+  args: ['--allow-egress', '127.0.0.0/8', '--allow-egress', '::1'],
+  env: { SELVEDGE_LOG: 'debug', NODE_EXTRA_CA_CERTS: layout(join(directory, 'trusted')).caCertificate },
 });
 const gate = await openGate(old.endpoint);
 after(async () => {
   await gate.close();
   await Promise.all([edge.close(), old.edge.close()]);
+  await rm(directory, { recursive: true });
 });
 await old.s3.send(new CreateBucketCommand({ Bucket: 'old' }));
 await s3.send(new CreateBucketCommand({ Bucket: 'new' }));
@@ -240,6 +246,25 @@ describe('a source that fails', () => {
       assert.deepEqual(await stored(bucket), []);
     }
     silent.close();
+  });
+
+  it('may be anybody, if its certificate is not good', async () => {
+    const foreign = await openCertificates(join(directory, 'foreign'));
+    const [good, bad] = [
+      await openGate(old.endpoint, await trusted.issue('localhost')),
+      await openGate(old.endpoint, await foreign.issue('localhost')),
+    ];
+    await bucketWith('tls', { bucketUrl: `${good.url}/old` });
+    await bucketWith('tls-wrong', { bucketUrl: `${bad.url}/old` });
+    const keys = Array.from({ length: 5 }, (_, n) => `tls/${n}`);
+    for (const key of keys) await put(key, key);
+    for (const Key of keys) await s3.send(new HeadObjectCommand({ Bucket: 'tls', Key }));
+    assert.deepEqual(await stored('tls'), keys);
+    const refused = await refusal('there', 'tls-wrong');
+    assert.deepEqual([refused.status, bad.asked.length], [503, 0]);
+    assert.match(refused.message, /cannot be reached: .*certificate/);
+    await good.close();
+    await bad.close();
   });
 
   it('may break off in the middle of an object', async () => {

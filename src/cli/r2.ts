@@ -58,11 +58,12 @@ export function r2Command(): Command {
     'after',
     `
 Examples:
-  export AWS_SOURCE_SECRET_ACCESS_KEY=...           never as an argument: everybody on the machine sees those
   selvedge r2 slurp --bucket photos --from https://s3.eu-central-1.amazonaws.com/photos --access-key-id AKIA...
   selvedge r2 slurp --bucket photos --from https://minio.example.com/old --prefix 2025/ --no-overwrite ...
   selvedge r2 jobs                                  all jobs and how far they are
-  selvedge r2 pause <job>                           also: resume, abort, logs`,
+  selvedge r2 pause <job>                           also: resume, abort, logs
+
+The secret of the source comes from the variable AWS_SOURCE_SECRET_ACCESS_KEY or a file: arguments can be seen by everybody on the machine.`,
   );
   const subcommand = (name: string, description: string) =>
     command

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { AwsV4Signer } from 'aws4fetch';
 import { z } from 'zod';
+import { reason } from '../../model/log.ts';
 import type { Source } from './documents.ts';
 import { many, parseXml } from './s3/xml.ts';
 
@@ -56,6 +57,7 @@ const Listing = z.object({
       }),
     ),
     EncodingType: z.string().optional(),
+    IsTruncated: z.enum(['true', 'false']),
     NextContinuationToken: z.string().optional(),
   }),
 });
@@ -91,18 +93,22 @@ export class SourceReader {
     const body = await bodyOf(source, answer, MAX_LIST_BYTES);
     if (answer.statusCode !== 200) throw refused(source, answer, body);
     try {
-      const { Contents, EncodingType, NextContinuationToken } = Listing.parse(parseXml(body)).ListBucketResult;
+      const parsed = Listing.parse(parseXml(body)).ListBucketResult;
       // Who does not know the parameter does not say that it followed it. Amazon writes a space as "+".
       const decode = (text: string) =>
-        EncodingType === 'url' ? decodeURIComponent(text.replaceAll('+', '%20')) : text;
-      const keys = Contents.map(({ Key, Size, ETag }) => ({
+        parsed.EncodingType === 'url' ? decodeURIComponent(text.replaceAll('+', '%20')) : text;
+      const keys = parsed.Contents.map(({ Key, Size, ETag }) => ({
         key: decode(Key),
         size: Size,
         etag: withoutQuotes(ETag),
       }));
-      return { keys, next: NextContinuationToken ?? null };
-    } catch {
-      throw new SourceError(`the source ${source.endpoint}/${source.bucket} answered with something that is no list`);
+      const next = parsed.IsTruncated === 'true' ? parsed.NextContinuationToken : null;
+      // A list without an end, or one whose rest would be missed.
+      if (next === undefined || next === token) throw new Error('it does not say how it goes on');
+      return { keys, next };
+    } catch (error) {
+      const why = error instanceof z.ZodError ? 'it is no list of S3' : reason(error);
+      throw new SourceError(`the list of the source ${source.endpoint}/${source.bucket} cannot be read: ${why}`);
     }
   }
 
@@ -144,11 +150,16 @@ export class SourceReader {
   #send(source: Source, asked: ClientRequestArgs): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const request = httpRequest(asked);
-      request.once('response', resolve);
+      let isAnswered = false;
+      request.once('response', (answer) => {
+        isAnswered = true;
+        resolve(answer);
+      });
       request.once('timeout', () =>
         request.destroy(new SourceError(`the source ${source.endpoint} does not answer`, { unreachable: true })),
       );
       request.on('error', (error: NodeJS.ErrnoException) => {
+        if (isAnswered) return;
         const wasClosed = request.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
         if (wasClosed && !this.#closed) this.#send(source, asked).then(resolve, reject);
         else reject(unreachable(source, error));
