@@ -12,6 +12,7 @@ import { keys } from '../model/keys.ts';
 import type { Settings } from '../model/settings.ts';
 import { createQueries } from '../products/analytics-engine/queries.ts';
 import { openKv } from '../products/kv/open.ts';
+import { openQueues } from '../products/queues/open.ts';
 import { openR2 } from '../products/r2/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { createHub } from '../state/local-bus.ts';
@@ -42,6 +43,7 @@ async function open(): Promise<void> {
     ledger: openSqliteLedger(join(directory, 'ledger.sqlite')),
     blobs: await openFileBlobs(join(directory, 'blobs')),
     kv: await openKv(directory),
+    queues: await openQueues(directory),
     r2: await openR2(directory),
     queries: createQueries(directory),
     objectFiles: openObjectFiles(join(directory, 'objects')),
@@ -55,6 +57,7 @@ async function open(): Promise<void> {
 
 async function close(): Promise<void> {
   await context.kv.close();
+  await context.queues.messages.close();
   await context.r2.close();
   await context.ledger.close();
   await context.blobs.close();

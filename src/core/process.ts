@@ -4,6 +4,7 @@ import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
 import { createQueries } from '../products/analytics-engine/queries.ts';
 import { openKv } from '../products/kv/open.ts';
+import { openQueues } from '../products/queues/open.ts';
 import { openR2 } from '../products/r2/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
@@ -19,6 +20,8 @@ const ledger = openSqliteLedger(paths.ledger);
 const blobs = await openFileBlobs(paths.blobs);
 const kv = await openKv(settings.dataDir);
 kv.startSweeping();
+const queues = await openQueues(settings.dataDir);
+queues.startExpiring();
 const r2 = await openR2(settings.dataDir);
 r2.startSweeping();
 const queries = createQueries(settings.dataDir);
@@ -32,6 +35,7 @@ const server = await startCore({
   ledger,
   blobs,
   kv,
+  queues,
   r2,
   queries,
   objectFiles,
@@ -59,6 +63,7 @@ async function stop(): Promise<void> {
   await server.close();
   usage.close();
   await kv.close();
+  await queues.close();
   await r2.close();
   await ledger.close();
   await blobs.close();

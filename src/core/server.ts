@@ -5,6 +5,7 @@ import { serve } from '@hono/node-server';
 import type { Settings } from '../model/settings.ts';
 import type { Queries } from '../products/analytics-engine/queries.ts';
 import type { Kv } from '../products/kv/open.ts';
+import type { Queues } from '../products/queues/queues.ts';
 import type { R2 } from '../products/r2/open.ts';
 import type { Blobs } from '../state/blobs.ts';
 import type { Bus } from '../state/bus.ts';
@@ -19,6 +20,7 @@ export interface CoreParts {
   ledger: Ledger;
   blobs: Blobs;
   kv: Kv;
+  queues: Queues;
   r2: R2;
   queries: Queries;
   objectFiles: ObjectFiles;

@@ -8,6 +8,7 @@ import type { Settings } from '../model/settings.ts';
 import { createIsolateHost } from '../pop/isolates/host.ts';
 import { createQueries } from '../products/analytics-engine/queries.ts';
 import { openKv } from '../products/kv/open.ts';
+import { openQueues } from '../products/queues/open.ts';
 import { openR2 } from '../products/r2/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import type { Ledger } from '../state/ledger.ts';
@@ -53,6 +54,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const ledger = openSqliteLedger(join(directory, 'ledger.sqlite'));
   const blobs = await openFileBlobs(join(directory, 'blobs'));
   const kv = await openKv(directory);
+  const queues = await openQueues(directory);
   const r2 = await openR2(directory);
   const queries = createQueries(directory);
   const objectFiles = openObjectFiles(join(directory, 'objects'));
@@ -84,7 +86,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const token = async ({ id }: Account) =>
     (await createToken(ledger, { accountId: id, name: 'test', expiresOn: null })).value;
   const tokens = { alice: await token(alice), bob: await token(bob) };
-  const parts = { settings, ledger, blobs, kv, r2, queries, objectFiles, vault, bus, usage };
+  const parts = { settings, ledger, blobs, kv, queues, r2, queries, objectFiles, vault, bus, usage };
   let server = await startCore(parts);
   const originOf = () => `http://127.0.0.1:${server.port}`;
   return {
@@ -122,6 +124,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
       usage.close();
       queries.close();
       await kv.close();
+      await queues.close();
       await r2.close();
       await ledger.close();
       await blobs.close();

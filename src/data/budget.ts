@@ -19,7 +19,7 @@ export function createBudget(limit: number): Budget {
   let used = 0;
 
   function resetWhenIdle(): void {
-    for (const count of open.values()) if (count > 0) return;
+    if (open.size > 0) return;
     started = 0;
     used = 0;
   }
@@ -32,7 +32,8 @@ export function createBudget(limit: number): Budget {
     },
     report(from, load) {
       started += load.started;
-      open.set(from, load.open);
+      if (load.open > 0) open.set(from, load.open);
+      else open.delete(from);
       resetWhenIdle();
     },
     forget(from) {

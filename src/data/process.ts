@@ -5,6 +5,7 @@ import { settingsFromEnv } from '../model/settings.ts';
 import { openAnalytics } from '../products/analytics-engine/open.ts';
 import { openCache } from '../products/cache/open.ts';
 import { openKv } from '../products/kv/open.ts';
+import { openQueues } from '../products/queues/open.ts';
 import { openR2 } from '../products/r2/open.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
@@ -21,6 +22,7 @@ const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
 // What is not on is not imported: the tracing SDK alone costs 25 MB.
 const tracing = settings.traces ? (await import('./tracing.ts')).createTracing(settings.traces, settings.colo) : null;
 const kv = await openKv(settings.dataDir);
+const queues = await openQueues(settings.dataDir);
 const r2 = await openR2(settings.dataDir);
 const vault = openVault(layout(settings.dataDir).secretKey);
 const analytics = openAnalytics(settings.dataDir);
@@ -29,6 +31,7 @@ const service = await startDataService({
   bus,
   settings,
   kv,
+  queues,
   r2,
   vault,
   analytics,
@@ -48,6 +51,7 @@ async function drain(): Promise<void> {
   await analytics.close();
   await cache.close();
   await kv.close();
+  await queues.close();
   await r2.close();
   await blobs.close();
   process.exit(0);

@@ -14,6 +14,7 @@ import { workerdPath } from '../pop/isolates/workerd.ts';
 import { type Analytics, openAnalytics } from '../products/analytics-engine/open.ts';
 import { type Cache, openCache } from '../products/cache/open.ts';
 import { type Kv, openKv } from '../products/kv/open.ts';
+import { type OpenQueues, openQueues } from '../products/queues/open.ts';
 import { openR2, type R2 } from '../products/r2/open.ts';
 import type { Bus } from '../state/bus.ts';
 import { createHub } from '../state/local-bus.ts';
@@ -96,6 +97,7 @@ let dir: string;
 let hub: Bus;
 let data: DataService;
 let kv: Kv;
+let queues: OpenQueues;
 let r2: R2;
 let analytics: Analytics;
 let cache: Cache;
@@ -191,12 +193,14 @@ describe('the data process, with real isolate processes', () => {
       hub.subscribe(subject, (message, subject) => published.push({ subject, message }));
     }
     kv = await openKv(dir);
+    queues = await openQueues(dir);
     r2 = await openR2(dir);
     analytics = openAnalytics(dir);
     cache = await openCache(dir, { diskBytes: 1e9, memoryBytes: 1e6 });
     data = await startDataService({
       bus: hub,
       kv,
+      queues,
       r2,
       vault: openVault(join(dir, 'secret.key')),
       analytics,
@@ -224,6 +228,7 @@ describe('the data process, with real isolate processes', () => {
     await data.close();
     await analytics.close();
     await kv.close();
+    await queues.close();
     await r2.close();
     await cache.close();
     await hub.close();

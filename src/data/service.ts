@@ -12,9 +12,12 @@ import { analyticsData } from '../products/analytics-engine/data.ts';
 import type { Analytics } from '../products/analytics-engine/open.ts';
 import type { Cache } from '../products/cache/open.ts';
 import { createCacheService } from '../products/cache/service.ts';
+import { d1Data } from '../products/d1/data.ts';
 import { kvData } from '../products/kv/data.ts';
 import type { Kv } from '../products/kv/open.ts';
 import type { DataProduct } from '../products/product.ts';
+import { queuesData } from '../products/queues/data.ts';
+import type { Queues } from '../products/queues/queues.ts';
 import { r2Data } from '../products/r2/data.ts';
 import type { R2 } from '../products/r2/open.ts';
 import type { Bus } from '../state/bus.ts';
@@ -61,6 +64,7 @@ export interface DataOptions {
   resolve?: Resolve;
   cache: Pick<Cache, 'store'>;
   kv: Pick<Kv, 'store' | 'namespaces'>;
+  queues: Queues;
   r2: R2;
   /** Opens what was sealed. */
   vault: Pick<Vault, 'unseal'>;
@@ -73,7 +77,7 @@ export interface DataOptions {
 
 /** Answers the bus when it resolves. Throws if `egressAllow` (or one of an account) is not a list of address ranges. */
 export async function startDataService(options: DataOptions): Promise<DataService> {
-  const { bus, settings, assetServer, kv, r2, vault, cache, analytics } = options;
+  const { bus, settings, assetServer, kv, queues, r2, vault, cache, analytics } = options;
   const connectorOf = createConnectors(options);
   let directory: Directory;
   const relays = createRelays(bus, () => directory);
@@ -81,8 +85,10 @@ export async function startDataService(options: DataOptions): Promise<DataServic
   const edge = { address: settings.listen, httpPort: settings.httpPort, httpsPort: settings.httpsPort };
   const products: DataProduct[] = [
     kvData(bus, kv),
+    queuesData(bus, queues),
     r2Data(r2, { connect: connectSource(connectorOf), unseal: (sealed) => vault.unseal(sealed) }),
     analyticsData(analytics),
+    d1Data(bus),
   ];
   const loops = createLoops(LIMITS.openSubrequestsToSelf);
   const meters = createMeters();

@@ -157,6 +157,9 @@ export type Binding = { name: string } & (
   | { type: 'assets' }
   | { type: 'version_metadata' }
   | { type: 'kv_namespace'; namespaceId: string }
+  | { type: 'd1'; databaseId: string }
+  /** `deliveryDelay`: seconds, instead of what the queue says. */
+  | { type: 'queue'; queueId: string; queueName: string; deliveryDelay?: number }
   | { type: 'r2_bucket'; bucket: string; jurisdiction?: string }
   | { type: 'analytics_engine'; dataset: string }
   /** A class of the Worker itself, or of another one of the account. */
@@ -165,7 +168,10 @@ export type Binding = { name: string } & (
 );
 
 /** A binding behind which a product of `src/products` answers. */
-export type ProductBinding = Extract<Binding, { type: 'kv_namespace' | 'r2_bucket' | 'analytics_engine' }>;
+export type ProductBinding = Extract<
+  Binding,
+  { type: 'kv_namespace' | 'd1' | 'queue' | 'r2_bucket' | 'analytics_engine' }
+>;
 
 /** The Durable Objects of one class of a Worker. */
 export interface ObjectNamespace {
@@ -229,6 +235,8 @@ export interface EntrypointInfo {
 /** A version is immutable: code, bindings, secrets, limits and assets. `modules` is empty for assets only. */
 export interface Version {
   id: string;
+  /** Not a user's: what the process runs is Selvedge's own. Never in the ledger. */
+  system?: 'd1';
   accountId: string;
   script: string;
   number: number;

@@ -206,6 +206,14 @@ export interface ScriptEgress {
   bytesIn: number;
 }
 
+/** What was used of a product since the last report, by the product's own names. `resource`: id of what it is counted for. */
+export interface ProductUse {
+  product: string;
+  accountId: string;
+  resource: string;
+  amounts: Record<string, number>;
+}
+
 /** Publications: subject -> message. */
 export interface Publications {
   'local.docs': { changes: EdgeChange[] };
@@ -222,6 +230,12 @@ export interface Publications {
   'pop.traffic': { pop: string; versions: VersionTraffic[] };
   /** Every second if a Worker asked the internet for something: deltas, for metering and metrics. */
   'local.egress': { from: string; scripts: ScriptEgress[] };
+  /** The event for which a process was kept is over. */
+  'local.unhold': { hold: string };
+  /** A queue, its consumer or its messages were changed by the core. */
+  'local.queue-changed': { queueId: string };
+  /** Every second if something was used: deltas, for metering. */
+  'local.product-usage': { from: string; usage: ProductUse[] };
   /** `from` has no request left on a process that is no longer in its set. */
   'local.released': { from: string; isolate: string };
   /** An edge or data process ended: what it had open is not any more, also if another of that name takes its place. */
@@ -234,9 +248,23 @@ export interface Requests {
   'local.snapshot': [Record<string, never>, { changes: EdgeChange[]; isolates: IsolateSet[] }];
   /** Starts a version that is not running; answers when it takes requests. Fails with a message. */
   'local.wake': [{ versionId: string }, IsolateSet];
+  /**
+   * Keeps a process of the Worker for one event until `local.unhold`, or until `from` ends. `socket`: where it takes events
+   * (`system-workers/isolate.js`). Fails with a message if the Worker does not start or has no such handler.
+   */
+  'local.hold': [
+    { accountId: string; script: string; event: 'queue'; from: string },
+    { hold: string; isolate: string; socket: string },
+  ];
   /** Why did this process drop my request? Answers at once or after the watchdog has decided (at most 500 ms). */
   /** Keys of a KV namespace were written (null: all): isolate processes that keep them have dropped them when this is answered. */
   'local.kv-written': [{ namespace: string; keys: string[] | null }, Record<string, never>];
+  /** The process of a D1 database, started if there is none; null if there is no such database. */
+  'local.d1-wake': [{ accountId: string; id: string }, IsolateRef | null];
+  /** A D1 database's process has ended and its files are those of the directory `from`, which is moved, when this is answered. */
+  'local.d1-restore': [{ id: string; from: string }, Record<string, never>];
+  /** The process of a deleted D1 database has ended and its files are gone when this is answered. */
+  'local.d1-remove': [{ id: string }, Record<string, never>];
   /** `killedAt`: when we killed it, in `machineMs`; what was sent to it later was never seen by the Worker. */
   'local.verdict': [{ isolate: string }, { verdict: Verdict; killedAt: number | null }];
   /** PEM of a leaf certificate (with chain) and key for a host that is served here; null for others. */
@@ -250,6 +278,11 @@ export interface Requests {
   'pop.applied': [{ sequence: number }, Record<string, never>];
   /** Turns tail events of a script on for `seconds` from now (0: off). Answers when new requests are traced. */
   'pop.tail': [{ accountId: string; script: string; seconds: number }, Record<string, never>];
+  /** What was used of a resource, in UTC hours ("2026-11-21T07") from and to, both included: by hour. */
+  'pop.product-usage': [
+    { product: string; accountId: string; resource?: string; from: string; to: string },
+    { resource: string; hour: string; amounts: Record<string, number> }[],
+  ];
   /** All metrics, in Prometheus' text format. */
   'pop.metrics': [Record<string, never>, { text: string }];
   'pop.status': [Record<string, never>, PopStatus];

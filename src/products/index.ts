@@ -13,7 +13,9 @@ export const BINDING_TYPES = [
   'text_blob',
   'data_blob',
   'kv_namespace',
+  'queue',
   'r2_bucket',
+  'd1',
   'durable_object_namespace',
   'analytics_engine',
   'inherit',
@@ -21,8 +23,6 @@ export const BINDING_TYPES = [
 
 /** Binding type -> the product's name for people. */
 export const ABSENT_PRODUCTS: Record<string, string> = {
-  d1: 'D1',
-  queue: 'Queues',
   workflow: 'Workflows',
   hyperdrive: 'Hyperdrive',
   ai: 'Workers AI',
@@ -50,13 +50,11 @@ export const ABSENT_PATHS: Record<string, string> = {
   autorag: 'AI Search',
   'browser-rendering': 'Browser Rendering',
   containers: 'Containers',
-  d1: 'D1',
   hyperdrive: 'Hyperdrive',
   images: 'Images',
   mtls_certificates: 'mTLS certificates',
   pages: 'Pages',
   pipelines: 'Pipelines',
-  queues: 'Queues',
   secrets_store: 'Secrets Store',
   stream: 'Stream',
   vectorize: 'Vectorize',

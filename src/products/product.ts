@@ -26,7 +26,7 @@ export interface Taking {
 }
 
 export interface DataProduct {
-  /** Null if the process binds nothing of this product. */
-  room(attach: Attach, budget: Taking): Room | null;
+  /** One, or one for each of what it binds; null or none if the process binds nothing of this product. */
+  room(attach: Attach, budget: Taking): Room | Room[] | null;
   close(): Promise<void> | void;
 }

@@ -119,8 +119,10 @@ async function resolve(
     case 'service':
       return service(context, account, scriptName, raw);
     case 'kv_namespace':
+    case 'queue':
     case 'r2_bucket':
     case 'analytics_engine':
+    case 'd1':
       return productBinding(context, account, raw);
     case 'durable_object_namespace':
       return objectNamespace(context, account, scriptName, raw);

@@ -80,6 +80,11 @@ export class Isolate extends EventEmitter<IsolateEvents> {
     zygote.process.once('close', (code) => this.#onExit(code));
   }
 
+  /** Where the system Worker takes events; nobody listens there if the Worker has no handlers of any. */
+  get eventSocket(): string {
+    return join(this.directory, OWN, 'p.sock');
+  }
+
   get ended(): boolean {
     return this.#ended;
   }
@@ -163,7 +168,7 @@ export class Isolate extends EventEmitter<IsolateEvents> {
 
   async #ask(method: string, path: string, body: string, timeoutMs: number): Promise<string> {
     const asked = request({
-      socketPath: join(this.directory, OWN, 'p.sock'),
+      socketPath: this.eventSocket,
       path,
       method,
       headers: { host: 'system', 'content-length': Buffer.byteLength(body) },

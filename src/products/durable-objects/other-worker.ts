@@ -75,7 +75,9 @@ function remoteService(namespaceId: string): string {
 }
 
 /** Namespace id -> file, among the process's own, of the socket on which other Workers ask for its objects. */
-export function doorSockets({ objects }: Version): Record<string, string> {
+export function doorSockets({ objects, system }: Version): Record<string, string> {
+  // Those of Selvedge's own are no Worker's to ask for.
+  if (system) return {};
   return Object.fromEntries((objects?.namespaces ?? []).map(({ id }, index) => [id, `o-${index}.sock`]));
 }
 
