@@ -8,6 +8,7 @@ import { Readable } from 'node:stream';
 import { crc32 } from 'node:zlib';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Checksums, Piece } from './documents.ts';
+import { HashThread } from './hash-thread.ts';
 import { R2Error } from './limits.ts';
 
 const SALT_BYTES = 16;
@@ -35,6 +36,7 @@ export type HashName = Exclude<keyof Checksums, 'md5'>;
 
 export class Bodies {
   readonly #blobs: Blobs;
+  readonly #thread = new HashThread();
 
   constructor(blobs: Blobs) {
     this.#blobs = blobs;
@@ -48,10 +50,10 @@ export class Bodies {
     content: AsyncIterable<Uint8Array>,
     { maxBytes, hashes = [], digests = [] }: { maxBytes: number; hashes?: HashName[]; digests?: Digest[] },
   ): Promise<Written> {
-    const md5 = createHash('md5');
+    const md5 = this.#thread.create();
     const others = hashes.map((name): [HashName, Hash] => [name, createHash(name)]);
     const sums = new Sums();
-    const all: Digest[] = [md5, ...others.map(([, hash]) => hash), ...digests, sums];
+    const all: Digest[] = [...others.map(([, hash]) => hash), ...digests, sums];
     let size = 0;
     async function* blob(first: Uint8Array, rest: AsyncIterator<Uint8Array>) {
       yield randomBytes(SALT_BYTES);
@@ -61,6 +63,7 @@ export class Bodies {
           throw new R2Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed object size.');
         }
         for (const digest of all) digest.update(next.value);
+        await md5.update(next.value);
         yield next.value;
       }
       yield sums.end();
@@ -70,10 +73,15 @@ export class Bodies {
     while (!first.done && first.value.byteLength === 0) first = await chunks.next();
     let piece: Piece | null = null;
     if (!first.done) {
-      const { hash } = await this.#blobs.put(Readable.from(blob(first.value, chunks), { objectMode: false }));
-      piece = { blob: hash, size };
+      try {
+        const { hash } = await this.#blobs.put(Readable.from(blob(first.value, chunks), { objectMode: false }));
+        piece = { blob: hash, size };
+      } catch (error) {
+        md5.forget();
+        throw error;
+      }
     }
-    const checksums: Written['checksums'] = { md5: md5.digest('hex') };
+    const checksums: Written['checksums'] = { md5: await md5.digest() };
     for (const [name, hash] of others) checksums[name] = hash.digest('hex');
     return { piece, size, checksums };
   }
@@ -91,6 +99,10 @@ export class Bodies {
       before += piece.size;
       if (before > end) return;
     }
+  }
+
+  close(): Promise<void> {
+    return this.#thread.close();
   }
 
   async delete(piece: Piece | null): Promise<void> {
