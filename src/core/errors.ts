@@ -142,6 +142,13 @@ export const ERRORS = {
     meaning: 'This Selvedge has no price sheet (`prices` in its configuration), so it makes no bills.',
   },
 
+  // Moving in from S3
+  10331: { status: 404, meaning: 'The job that copies a bucket from S3 does not exist on this account.' },
+  10332: {
+    status: 409,
+    meaning: 'The account has the most jobs running that it may have, or the job has ended or is not paused.',
+  },
+
   // Tail sessions
   10063: { status: 403, meaning: 'The Worker has the most tail sessions that it may have.' },
   10065: { status: 404, meaning: 'No such tail session on this Worker.' },

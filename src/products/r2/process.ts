@@ -11,6 +11,7 @@ import { storageSockets } from '../../model/storage-sockets.ts';
 import { connectBus } from '../../state/local-bus.ts';
 import { openSqliteLedger } from '../../state/sqlite-ledger.ts';
 import { openVault } from '../../state/vault.ts';
+import { JobRunner } from './job-runner.ts';
 import { openR2 } from './open.ts';
 import { createPublicServer } from './public.ts';
 import { followCredentials } from './s3/credentials.ts';
@@ -27,7 +28,7 @@ const vault = openVault(paths.secretKey);
 const r2 = await openR2(settings.dataDir);
 const credentials = await followCredentials(ledger);
 const source = { connect: connectSource(createConnectors({ settings })), unseal: vault.unseal };
-const slurp = new Slurp(r2.objects, source);
+const slurp = new Slurp(r2, source);
 const s3 = { r2, slurp, credentials };
 const sockets = storageSockets(settings.runDir);
 // What a process that was killed left behind.
@@ -43,6 +44,8 @@ for (const [server, where] of servers) {
     server.listen(where, () => resolve());
   });
 }
+const runner = new JobRunner(r2, slurp);
+await runner.start();
 bus.publish('local.ready', { name: process.env.SELVEDGE_PROCESS ?? 'r2', pid: process.pid });
 
 /** Answers the open requests, then closes what is durable. */
@@ -58,6 +61,7 @@ async function stop(): Promise<void> {
     }),
   );
   credentials.close();
+  await Promise.all([runner.close(), slurp.close()]);
   await r2.close();
   await ledger.close();
   process.exit(0);

@@ -117,7 +117,7 @@ export class Uploads {
   }
 
   /**
-   * Makes the object of the named parts, whose numbers must rise. Null if the conditions do not hold. Throws R2Error: NoSuchUpload,
+   * Makes the object of the named parts, whose numbers must rise. `identity`: what readers were told of it already. Null if the conditions do not hold. Throws R2Error: NoSuchUpload,
    * InvalidPart, InvalidPartOrder, EntityTooSmall, UnequalParts, EntityTooLarge.
    */
   async complete(
@@ -125,7 +125,15 @@ export class Uploads {
     key: string,
     id: string,
     named: NamedPart[],
-    { conditions, composite }: { conditions?: Conditions; composite?: Composite } = {},
+    {
+      conditions,
+      composite,
+      identity,
+    }: {
+      conditions?: Conditions | undefined;
+      composite?: Composite;
+      identity?: Pick<StoredObject, 'version' | 'etag' | 'uploaded'>;
+    } = {},
   ): Promise<StoredObject | null> {
     const upload = await this.#find(bucket, key, id);
     const all = await this.parts(id);
@@ -148,6 +156,7 @@ export class Uploads {
       uploaded: Date.now(),
       checksums: {},
       ...(s3 && { s3 }),
+      ...identity,
       body: pieces.length > 1 ? pieces.length : (pieces[0] ?? null),
     };
     const also: Write[] = [

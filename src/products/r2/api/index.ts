@@ -4,6 +4,7 @@ import type { CoreContext } from '../../../core/context.ts';
 import { registerR2Buckets } from './buckets.ts';
 import { registerR2Domains } from './domains.ts';
 import { registerR2Usage } from './figures.ts';
+import { registerR2Jobs } from './jobs.ts';
 import { registerR2Settings } from './settings.ts';
 
 export function registerR2(app: App, context: CoreContext): void {
@@ -11,4 +12,5 @@ export function registerR2(app: App, context: CoreContext): void {
   registerR2Settings(app, context);
   registerR2Domains(app, context);
   registerR2Usage(app, context);
+  registerR2Jobs(app, context);
 }
