@@ -24,7 +24,7 @@ import type { Bus } from '../state/bus.ts';
 import type { Vault } from '../state/vault.ts';
 import type { Resolve } from './addresses.ts';
 import { Attachments } from './attachments.ts';
-import { createBudget } from './budget.ts';
+import { createBudget, takeSettled } from './budget.ts';
 import { connectSource, createConnectors } from './connectors.ts';
 import { chooseDestination } from './destination.ts';
 import { type Directory, openDirectory } from './directory.ts';
@@ -104,7 +104,8 @@ export async function startDataService(options: DataOptions): Promise<DataServic
     const { accountId, script, versionId } = attach;
     const connector = connectorOf(accountId);
     const transport = createTransport(connector);
-    const budget = createBudget(attach.subrequests);
+    const budget = createBudget(attach.subrequests, () => bus.publish('local.load-wanted', {}));
+    const taking = { take: () => takeSettled(budget) };
     const publish = (event: TailEvent) => bus.publish(`tail.${accountId}.${script}`, event);
     let refusedAt = 0;
     const onRefused = (message: string) => {
@@ -134,11 +135,11 @@ export async function startDataService(options: DataOptions): Promise<DataServic
           // A zone's entries are for all of its Workers; of other hosts each Worker has its own.
           return zone?.accountId === accountId ? `zone/${zone.id}` : `worker/${accountId}/${script}`;
         },
-        take: () => budget.take(),
+        ...taking,
       }),
       tail: createTailSink({ script, versionId }, publish),
       assets: attach.assets ? assetServer(attach) : null,
-      products: products.flatMap((product) => product.room(attach, budget) ?? []),
+      products: products.flatMap((product) => product.room(attach, taking) ?? []),
       services: attach.services.map((service) => ({
         socket: service.socket,
         server: relays.server(accountId, service),

@@ -219,6 +219,8 @@ export interface Publications {
   'local.docs': { changes: EdgeChange[] };
   'local.isolates': IsolateSet;
   /** Every 200 ms if something changed: per isolate process, requests open now and started since the last report. */
+  /** Who sends requests to isolates is to say now what it has not reported yet. */
+  'local.load-wanted': Record<string, never>;
   'local.load': { from: string; isolates: Record<string, { open: number; started: number }> };
   /** Every second if something was answered: deltas, for metering, metrics and the comparison of versions. */
   'local.traffic': { from: string; versions: VersionTraffic[] };

@@ -22,7 +22,7 @@ export interface Room {
 
 /** Counts what the process asks of products; false above what its open requests may make. */
 export interface Taking {
-  take(): boolean;
+  take(): boolean | Promise<boolean>;
 }
 
 export interface DataProduct {

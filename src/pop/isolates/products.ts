@@ -12,7 +12,8 @@ import { OWN } from './directory.ts';
 /** `strict`: for a process without experimental features, which is never asked anything. */
 export async function productParts(bindings: readonly Binding[], strict: boolean): Promise<Required<ConfigParts>> {
   const parts: ConfigParts[] = [];
-  if (kvNamespaces(bindings).length > 0) parts.push(await kvParts(OWN, strict, systemWorker));
+  const namespaces = kvNamespaces(bindings);
+  if (namespaces.length > 0) parts.push(await kvParts(OWN, strict, namespaces, systemWorker));
   if (boundQueues(bindings).length > 0) parts.push(queueParts(bindings));
   parts.push(r2Parts(boundBuckets(bindings)));
   if (boundDatasets(bindings).length > 0) parts.push(await analyticsParts(systemWorker));

@@ -57,7 +57,7 @@ async function answer(
     request.resume();
     return void response.writeHead(400).end(JSON.stringify({ error: `there is no ${pathname} here` }));
   }
-  if (!budget.take()) throw new DatabaseError('Too many API requests by single Worker invocation.');
+  if (!(await budget.take())) throw new DatabaseError('Too many API requests by single Worker invocation.');
   if (Number(request.headers['content-length'] ?? 0) > D1.requestBytes) {
     throw new DatabaseError('The statements and their parameters are too large.');
   }

@@ -21,7 +21,7 @@ export interface QueueServiceOptions {
   /** Ids that the process may name. */
   allowed: string[];
   /** Counts an operation; false above what requests may make. */
-  take(): boolean;
+  take(): boolean | Promise<boolean>;
   /** There are new messages. */
   sent(queueId: string): void;
 }
@@ -45,7 +45,7 @@ async function answer(options: QueueServiceOptions, allowed: Set<string>, reques
   const id = String(request.headers[QUEUE_HEADER]);
   const queue = allowed.has(id) ? queues.find(accountId, id) : null;
   if (!queue) throw new QueueError(10104, 'Queue does not exist');
-  if (!options.take()) throw new QueueError(10250, 'Too many API requests by single Worker invocation.');
+  if (!(await options.take())) throw new QueueError(10250, 'Too many API requests by single Worker invocation.');
   const { pathname } = new URL(request.url!, 'http://queue');
   const asked = `${request.method} ${pathname}`;
   if (asked === 'GET /metrics') return metricsShape(queues.messages.backlog(queue.key));

@@ -33,7 +33,7 @@ export interface R2ServiceOptions {
   /** Names of the buckets that the process may name. */
   allowed: string[];
   /** Counts an operation; false above what requests may make. */
-  take(): boolean;
+  take(): boolean | Promise<boolean>;
 }
 
 /** A request as the runtime writes it: 64-bit numbers are strings. */
@@ -85,7 +85,8 @@ async function answer(
 ): Promise<void> {
   const name = String(request.headers[BUCKET_HEADER]);
   if (!allowed.has(name)) throw new R2Error('NoSuchBucket', 'This Worker does not bind the bucket.');
-  if (!options.take()) throw new R2Error('TooManyRequests', 'Too many API requests by single worker invocation.');
+  if (!(await options.take()))
+    throw new R2Error('TooManyRequests', 'Too many API requests by single worker invocation.');
   const bucket = await options.r2.buckets.get(options.accountId, name);
   if (request.method === 'GET') {
     const text = Buffer.from(String(request.headers['cf-r2-request']), 'latin1').toString();
