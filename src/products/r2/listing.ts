@@ -17,6 +17,8 @@ export interface ListOptions {
   delimiter?: string;
   limit: number;
   after?: Position;
+  /** Asked for each object: false ends the page before it, if it is not the first. */
+  fits?(key: string, object: StoredObject): boolean;
 }
 
 export interface Listed {
@@ -29,7 +31,7 @@ export interface Listed {
 export async function listObjects(
   ledger: Ledger,
   { id }: Bucket,
-  { prefix = '', delimiter = '', limit, after }: ListOptions,
+  { prefix = '', delimiter = '', limit, after, fits = () => true }: ListOptions,
 ): Promise<Listed> {
   const namespace = keys.objects(id);
   const objects: Listed['objects'] = [];
@@ -51,6 +53,7 @@ export async function listObjects(
         behind = behindPrefix(namespace, common);
         break;
       }
+      if (!fits(key, object) && last) return { objects, prefixes, next: last };
       objects.push({ key, object });
       last = { key };
       behind = id;

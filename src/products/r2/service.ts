@@ -211,32 +211,27 @@ async function list({ ledger }: Pick<R2, 'ledger'>, bucket: Bucket, asked: Bindi
       : asked.startAfter !== undefined
         ? { key: asked.startAfter }
         : undefined;
-  const found = await listObjects(ledger, bucket, {
+  const [http, custom] = [asked.include?.includes(0), asked.include?.includes(1)];
+  const shapeOf = (key: string, object: StoredObject) => {
+    const { httpFields, customFields, ...shape } = headShape(key, object);
+    return { ...shape, httpFields: http ? httpFields : {}, customFields: custom ? customFields : [] };
+  };
+  let bytes = 0;
+  const { objects, prefixes, next } = await listObjects(ledger, bucket, {
     prefix: asked.prefix,
     delimiter: asked.delimiter,
     limit: maxKeys(asked.limit),
     ...(after && { after }),
+    fits(key, object) {
+      bytes += Buffer.byteLength(JSON.stringify(shapeOf(key, object)));
+      return bytes <= MAX_LIST_BYTES;
+    },
   });
-  const [http, custom] = [asked.include?.includes(0), asked.include?.includes(1)];
-  const objects: object[] = [];
-  let { next } = found;
-  let bytes = 0;
-  for (const { key, object } of found.objects) {
-    const { httpFields, customFields, ...shape } = headShape(key, object);
-    const shown = { ...shape, httpFields: http ? httpFields : {}, customFields: custom ? customFields : [] };
-    bytes += Buffer.byteLength(JSON.stringify(shown));
-    // What does not fit comes with the next page; prefixes between the objects would get lost, and are short.
-    if (bytes > MAX_LIST_BYTES && found.prefixes.length === 0) {
-      next = { key: (objects.at(-1) as { name: string }).name };
-      break;
-    }
-    objects.push(shown);
-  }
   return {
-    objects,
+    objects: objects.map(({ key, object }) => shapeOf(key, object)),
     truncated: next !== null,
     ...(next && { cursor: encodeCursor(next) }),
-    delimitedPrefixes: found.prefixes,
+    delimitedPrefixes: prefixes,
   };
 }
 

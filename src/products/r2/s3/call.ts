@@ -116,6 +116,14 @@ export class Call {
     }
   }
 
+  /** What is asked for takes long, and nothing moves on the connection meanwhile. */
+  takesLong(): void {
+    const { socket } = this.request;
+    const before = socket.timeout ?? 0;
+    socket.setTimeout(0);
+    this.response.once('close', () => socket.setTimeout(before));
+  }
+
   /** A small body as text. Throws R2Error EntityTooLarge, BadDigest. */
   async text(): Promise<string> {
     const chunks: Buffer[] = [];

@@ -47,6 +47,7 @@ export async function uploadPart(call: Call): Promise<void> {
 export async function uploadPartCopy(call: Call): Promise<void> {
   const { uploads, objects, usage } = call.parts.r2;
   const bucket = await call.bucket(WRITE);
+  call.takesLong();
   const { object } = await copySource(call);
   const given = call.header('x-amz-copy-source-range');
   const match = /^bytes=(\d{1,15})-(\d{1,15})$/.exec(given ?? '');

@@ -170,6 +170,7 @@ export async function copyObject(call: Call): Promise<void> {
   const { objects, usage } = call.parts.r2;
   const bucket = await call.bucket(WRITE);
   const key = call.target.key!;
+  call.takesLong();
   const source = await copySource(call);
   const directive = (call.header('x-amz-metadata-directive') ?? 'COPY').toUpperCase();
   if (directive !== 'COPY' && directive !== 'REPLACE') {
