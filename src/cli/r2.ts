@@ -4,6 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { callApi } from './api.ts';
 import { dataOption } from './data-dir.ts';
+import { day } from './options.ts';
+import { showUsage } from './r2-usage.ts';
 import { print, table } from './table.ts';
 
 const JOBS = '/accounts/{account}/slurper/jobs';
@@ -54,17 +56,20 @@ interface SlurpOptions extends Where {
 }
 
 export function r2Command(): Command {
-  const command = new Command('r2').description('move in from S3: copy a bucket, see how far that is').addHelpText(
-    'after',
-    `
+  const command = new Command('r2')
+    .description('what buckets use; move in from S3: copy a bucket, see how far that is')
+    .addHelpText(
+      'after',
+      `
 Examples:
   selvedge r2 slurp --bucket photos --from https://s3.eu-central-1.amazonaws.com/photos --access-key-id AKIA...
   selvedge r2 slurp --bucket photos --from https://minio.example.com/old --prefix 2025/ --no-overwrite ...
   selvedge r2 jobs                                  all jobs and how far they are
   selvedge r2 pause <job>                           also: resume, abort, logs
+  selvedge r2 usage --from 2026-11-01               operations and bytes by bucket and day
 
 The secret of the source comes from the variable AWS_SOURCE_SECRET_ACCESS_KEY or a file: arguments can be seen by everybody on the machine.`,
-  );
+    );
   const subcommand = (name: string, description: string) =>
     command
       .command(name)
@@ -94,6 +99,11 @@ The secret of the source comes from the variable AWS_SOURCE_SECRET_ACCESS_KEY or
         print(await callApi<string>({ ...where, method: 'PUT', path: `${pathOf(job)}/${name}` })),
       );
   }
+  subcommand('usage', 'operations and bytes by bucket and UTC day, and what the buckets hold')
+    .option('--from <day>', 'first day, YYYY-MM-DD (UTC)', day)
+    .option('--to <day>', 'last day, YYYY-MM-DD (UTC)', day)
+    .option('--json', 'as JSON')
+    .action(showUsage);
   subcommand('logs', 'what happened to a job, with the objects that failed')
     .argument('<job>', 'as `selvedge r2 jobs` shows it')
     .option('--json', 'as JSON')
