@@ -10,10 +10,7 @@ import { decode, sign } from 'hono/jwt';
 import type { AssetManifest } from '../model/documents.ts';
 import { keys } from '../model/keys.ts';
 import type { Settings } from '../model/settings.ts';
-import { createQueries } from '../products/analytics-engine/queries.ts';
-import { openKv } from '../products/kv/open.ts';
-import { openQueues } from '../products/queues/open.ts';
-import { openR2 } from '../products/r2/open.ts';
+import { closeProducts, openCoreProducts } from '../products/state.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { createHub } from '../state/local-bus.ts';
 import { openObjectFiles } from '../state/object-files.ts';
@@ -42,10 +39,7 @@ async function open(): Promise<void> {
     settings: {} as Settings,
     ledger: openSqliteLedger(join(directory, 'ledger.sqlite')),
     blobs: await openFileBlobs(join(directory, 'blobs')),
-    kv: await openKv(directory),
-    queues: await openQueues(directory),
-    r2: await openR2(directory),
-    queries: createQueries(directory),
+    ...(await openCoreProducts(directory)),
     objectFiles: openObjectFiles(join(directory, 'objects')),
     vault: openVault(join(directory, 'secret.key')),
     bus: createHub(),
@@ -56,9 +50,7 @@ async function open(): Promise<void> {
 }
 
 async function close(): Promise<void> {
-  await context.kv.close();
-  await context.queues.messages.close();
-  await context.r2.close();
+  await closeProducts(context);
   await context.ledger.close();
   await context.blobs.close();
   await context.bus.close();

@@ -2,10 +2,7 @@
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
-import { createQueries } from '../products/analytics-engine/queries.ts';
-import { openKv } from '../products/kv/open.ts';
-import { openQueues } from '../products/queues/open.ts';
-import { openR2 } from '../products/r2/open.ts';
+import { closeProducts, openCoreProducts, startSweeping } from '../products/state.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
 import { openObjectFiles } from '../state/object-files.ts';
@@ -18,13 +15,8 @@ const settings = settingsFromEnv();
 const paths = layout(settings.dataDir);
 const ledger = openSqliteLedger(paths.ledger);
 const blobs = await openFileBlobs(paths.blobs);
-const kv = await openKv(settings.dataDir);
-kv.startSweeping();
-const queues = await openQueues(settings.dataDir);
-queues.startExpiring();
-const r2 = await openR2(settings.dataDir);
-r2.startSweeping();
-const queries = createQueries(settings.dataDir);
+const products = await openCoreProducts(settings.dataDir);
+startSweeping(products);
 const usage = openUsage(paths.usage);
 const bus = connectBus();
 // First of all: the supervisor may be stopped while this process still starts.
@@ -34,10 +26,7 @@ const server = await startCore({
   settings,
   ledger,
   blobs,
-  kv,
-  queues,
-  r2,
-  queries,
+  ...products,
   objectFiles,
   vault: openVault(paths.secretKey),
   bus,
@@ -59,12 +48,9 @@ bus.publish('local.ready', { name: 'core', pid: process.pid });
 
 /** Answers the open requests, then closes what is durable. */
 async function stop(): Promise<void> {
-  queries.close();
   await server.close();
   usage.close();
-  await kv.close();
-  await queues.close();
-  await r2.close();
+  await closeProducts(products);
   await ledger.close();
   await blobs.close();
   process.exit(0);

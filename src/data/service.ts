@@ -9,17 +9,13 @@ import { log } from '../model/log.ts';
 import type { Attach, Publications, TailEvent } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
 import { analyticsData } from '../products/analytics-engine/data.ts';
-import type { Analytics } from '../products/analytics-engine/open.ts';
-import type { Cache } from '../products/cache/open.ts';
 import { createCacheService } from '../products/cache/service.ts';
 import { d1Data } from '../products/d1/data.ts';
 import { kvData } from '../products/kv/data.ts';
-import type { Kv } from '../products/kv/open.ts';
 import type { DataProduct } from '../products/product.ts';
 import { queuesData } from '../products/queues/data.ts';
-import type { Queues } from '../products/queues/queues.ts';
 import { r2Data } from '../products/r2/data.ts';
-import type { R2 } from '../products/r2/open.ts';
+import type { DataProducts } from '../products/state.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Vault } from '../state/vault.ts';
 import type { Resolve } from './addresses.ts';
@@ -62,13 +58,9 @@ export interface DataOptions {
   assetServer: (attach: Attach) => Server;
   /** Instead of the system's resolver. */
   resolve?: Resolve;
-  cache: Pick<Cache, 'store'>;
-  kv: Pick<Kv, 'store' | 'namespaces'>;
-  queues: Queues;
-  r2: R2;
+  products: DataProducts;
   /** Opens what was sealed. */
   vault: Pick<Vault, 'unseal'>;
-  analytics: Pick<Analytics, 'add'>;
   /** Null if Workers are not traced. */
   tracing?: Tracing | null;
   /** PEM of certificate authorities that origins may use; the system's by default. */
@@ -77,7 +69,8 @@ export interface DataOptions {
 
 /** Answers the bus when it resolves. Throws if `egressAllow` (or one of an account) is not a list of address ranges. */
 export async function startDataService(options: DataOptions): Promise<DataService> {
-  const { bus, settings, assetServer, kv, queues, r2, vault, cache, analytics } = options;
+  const { bus, settings, assetServer, vault } = options;
+  const { kv, queues, r2, cache, analytics } = options.products;
   const connectorOf = createConnectors(options);
   let directory: Directory;
   const relays = createRelays(bus, () => directory);
