@@ -1,5 +1,6 @@
 /** With real processes. */
 import assert from 'node:assert/strict';
+import { createHook } from 'node:async_hooks';
 import { after, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Version } from '../model/documents.ts';
@@ -56,5 +57,20 @@ it('a process that was kept for events of another process is let go when that on
   assert.deepEqual(open(), [2]);
   fleet.holderGone('data');
   assert.deepEqual(open(), [0]);
+  fleet.retire(version.id);
+});
+
+it('what is kept for an event leaves nothing behind when that is over', async () => {
+  const version = await withCron('export default { scheduled() {} }');
+  fleet.release((await fleet.hold(version, 'data')).name);
+  const timers = new Set<number>();
+  const hook = createHook({
+    init: (id, type) => void (type === 'Timeout' && timers.add(id)),
+    destroy: (id) => void timers.delete(id),
+  }).enable();
+  for (let i = 0; i < 100; i++) fleet.release((await fleet.hold(version, 'data')).name);
+  await sleep(50);
+  hook.disable();
+  assert.ok(timers.size < 10, `${timers.size} timers`);
   fleet.retire(version.id);
 });

@@ -64,7 +64,7 @@ export class Fleet {
   /** "account/script" -> time until which its requests are traced. */
   readonly #tails = new Map<string, number>();
   /** By name. `owner`: the process that runs the event, or 'cron'. */
-  readonly #holds = new Map<string, { isolate: string; owner: string }>();
+  readonly #holds = new Map<string, { isolate: string; owner: string; until: number }>();
   #events = 0;
   readonly #timer: NodeJS.Timeout;
   readonly #maxInstances: number;
@@ -147,9 +147,8 @@ export class Fleet {
     const openOn = ({ ref }: Isolate) => this.#load.open(ref.id);
     const isolate = others.reduce((least, other) => (openOn(other) < openOn(least) ? other : least), first);
     const name = `${owner} event ${this.#events++}`;
-    this.#holds.set(name, { isolate: isolate.ref.id, owner });
+    this.#holds.set(name, { isolate: isolate.ref.id, owner, until: Date.now() + MAX_HOLD_MS });
     this.#tellLoad(name, isolate.ref.id, 1);
-    setTimeout(() => this.release(name), MAX_HOLD_MS).unref();
     return { name, isolate };
   }
 
@@ -282,6 +281,7 @@ export class Fleet {
 
   #tick(): void {
     const now = Date.now();
+    for (const [name, { until }] of this.#holds) if (until < now) this.release(name);
     for (const [id, { until }] of this.#verdicts) if (until < now) this.#verdicts.delete(id);
     for (const [name, until] of this.#tails) {
       if (until >= now) continue;

@@ -17,7 +17,7 @@ export async function drainedBy(
 
 /**
  * Reads what is left of a request's body: the runtime takes an answer before it has sent all as a lost connection. What is longer than
- * `maxBytes` loses its connection.
+ * `maxBytes` loses its connection. Never rejects.
  */
 export async function drained(request: IncomingMessage, maxBytes: number): Promise<void> {
   let left = maxBytes;
@@ -25,5 +25,7 @@ export async function drained(request: IncomingMessage, maxBytes: number): Promi
     left -= chunk.length;
     if (left < 0) request.destroy();
   });
-  if (!request.readableEnded && !request.destroyed) await once(request.resume(), 'close');
+  if (request.readableEnded || request.destroyed) return;
+  // Its sender may go meanwhile, which is an error of the request.
+  await once(request.resume(), 'close').catch(() => undefined);
 }

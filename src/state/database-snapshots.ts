@@ -27,11 +27,15 @@ export interface DatabaseSnapshots {
   ids(): Promise<string[]>;
   /** Bookmarks of a database, the oldest first. */
   list(id: string): Promise<string[]>;
-  /** Copies the files in `source`, which must not change meanwhile; the state is durable when it resolves. The oldest go above the limits. */
-  take(id: string, source: string, bookmark: string): Promise<void>;
+  /**
+   * Copies the files in `source`; the state is durable when it resolves. The oldest go above the limits. `check` throws if the files changed
+   * while they were copied: then nothing is kept.
+   */
+  take(id: string, source: string, bookmark: string, check?: () => Promise<void>): Promise<void>;
   /** A copy of a state that may be moved away: the path of its directory. */
   copy(id: string, bookmark: string): Promise<string>;
-  drop(id: string, bookmark: string): Promise<void>;
+  /** Removes such a copy, if it is still there. */
+  discard(copy: string): Promise<void>;
   /** All of a database. */
   remove(id: string): Promise<void>;
 }
@@ -48,10 +52,12 @@ export function openDatabaseSnapshots(directory: string, limits: SnapshotLimits)
       await copyFiles(source, target);
       return target;
     } catch (error) {
-      await rm(target, { recursive: true, force: true });
+      await discard(target);
       throw error;
     }
   }
+
+  const discard = (copy: string) => rm(copy, { recursive: true, force: true });
 
   async function bound(id: string): Promise<void> {
     const newestFirst = (await list(id)).reverse();
@@ -75,14 +81,20 @@ export function openDatabaseSnapshots(directory: string, limits: SnapshotLimits)
   return {
     ids: () => namesIn(directory),
     list,
-    async take(id, source, bookmark) {
+    async take(id, source, bookmark, check) {
       const copy = await makeCopy(id, source);
+      try {
+        await check?.();
+      } catch (error) {
+        await discard(copy);
+        throw error;
+      }
       await rename(copy, join(directory, id, bookmark));
       await synced(join(directory, id));
       await bound(id);
     },
     copy: (id, bookmark) => makeCopy(id, join(directory, id, bookmark)),
-    drop: (id, bookmark) => rm(join(directory, id, bookmark), { recursive: true, force: true }),
+    discard,
     remove: (id) => rm(join(directory, id), { recursive: true, force: true }),
   };
 }

@@ -36,6 +36,17 @@ describe('files of objects', () => {
     assert.deepEqual([content(), existsSync(from), existsSync(`${place}.old`)], ['second', false, false]);
   });
 
+  it('are what they were when a replacement fails', async () => {
+    // A directory cannot be moved to another file system.
+    const elsewhere = mkdtempSync('/dev/shm/selvedge-');
+    try {
+      await assert.rejects(files.replace(storage, 'd1', made(elsewhere, 'third')), /EXDEV/);
+      assert.deepEqual([content(), existsSync(`${place}.old`)], ['second', false]);
+    } finally {
+      rmSync(elsewhere, { recursive: true });
+    }
+  });
+
   it('are whole after a replacement that was cut at any point', async () => {
     renameSync(place, `${place}.old`);
     await files.recover('d1');

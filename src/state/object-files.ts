@@ -56,7 +56,13 @@ export function openObjectFiles(directory: string): ObjectFiles {
       for (const name of ['', ...(await readdir(from))]) await chown(join(from, name), uid, gid);
       await rm(target + OLD, { recursive: true, force: true });
       await rename(target, target + OLD);
-      await rename(from, target);
+      try {
+        await rename(from, target);
+      } catch (error) {
+        // Without its files a database would be begun anew.
+        await rename(target + OLD, target);
+        throw error;
+      }
       await synced(at(storage));
       await rm(target + OLD, { recursive: true, force: true });
     },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { after, describe, it } from 'node:test';
 import { DamagedState } from './damaged.ts';
 import { openProductUsage } from './product-usage.ts';
@@ -33,6 +34,30 @@ describe('the usage of products', () => {
     ]);
     assert.deepEqual(usage.read({ ...all, resource: 'y' }).length, 1);
     assert.deepEqual(usage.read({ ...all, to: '2026-11-20T23' }).length, 1);
+    usage.close();
+  });
+
+  it('waits while the disk is full, can be read meanwhile, and does not keep the machine from its end', () => {
+    const full = join(directory, 'full.sqlite');
+    let usage = openProductUsage(full, () => new Date('2026-11-21T00:00:00Z'));
+    const add = () => usage.add({ product: 'd1', accountId: 'a1', resource: 'x', amounts: { rowsRead: 1 } });
+    add();
+    usage.flush();
+    // As SQLite does it: the transaction is over with the error.
+    const disk = new DatabaseSync(full);
+    disk.exec(
+      "CREATE TRIGGER full BEFORE INSERT ON used BEGIN SELECT RAISE(ROLLBACK, 'database or disk is full'); END",
+    );
+    add();
+    assert.throws(() => usage.flush(), /database or disk is full/);
+    assert.equal(usage.read(all)[0]!.amounts.rowsRead, 1);
+    disk.exec('DROP TRIGGER full');
+    assert.equal(usage.read(all)[0]!.amounts.rowsRead, 2);
+    add();
+    disk.exec('DROP TABLE used');
+    disk.close();
+    usage.close();
+    usage = openProductUsage(full);
     usage.close();
   });
 

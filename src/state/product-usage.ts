@@ -49,19 +49,21 @@ export function openProductUsage(path: string, now: () => Date = () => new Date(
       for (const [key, amount] of buffer) upsert.run(...(JSON.parse(key) as string[]), amount);
       db.exec('COMMIT');
     } catch (error) {
-      db.exec('ROLLBACK');
+      // After some errors, a full disk among them, SQLite has rolled back already.
+      if (db.isTransaction) db.exec('ROLLBACK');
       throw error;
     }
     buffer = new Map();
   }
-  const timer = setInterval(() => {
+  function tryFlush(): void {
     try {
       flush();
     } catch (error) {
       // A full disk must not stop the machine: what is buffered is tried again.
       log('error', 'usage of products could not be written', { error: reason(error) });
     }
-  }, FLUSH_MS).unref();
+  }
+  const timer = setInterval(tryFlush, FLUSH_MS).unref();
 
   return {
     add({ product, accountId, resource, amounts }) {
@@ -74,7 +76,7 @@ export function openProductUsage(path: string, now: () => Date = () => new Date(
     },
     flush,
     read({ product, accountId, resource, from, to }) {
-      flush();
+      tryFlush();
       const rows = db
         .prepare(
           `SELECT resource, hour, name, amount FROM used
@@ -97,7 +99,7 @@ export function openProductUsage(path: string, now: () => Date = () => new Date(
     },
     close() {
       clearInterval(timer);
-      flush();
+      tryFlush();
       db.close();
     },
   };

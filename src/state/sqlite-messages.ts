@@ -19,6 +19,8 @@ import { createPrivate } from './private-file.ts';
 
 const BUSY_TIMEOUT_MS = 5_000;
 const SCHEMA_VERSION = 1;
+/** Messages that one delivery removes because they are too old or failed too often: what else there is comes with the next one. */
+const GONE_PER_LEASE = 1_000;
 
 /** AUTOINCREMENT: the key of a queue that is gone, and the place of a message that is gone, are never given again. */
 const SCHEMA = `
@@ -157,7 +159,8 @@ export class SqliteMessages {
       this.#db.exec('COMMIT');
       return result;
     } catch (error) {
-      this.#db.exec('ROLLBACK');
+      // After some errors, a full disk among them, SQLite has rolled back already.
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       throw error;
     }
   }
@@ -201,13 +204,18 @@ export class SqliteMessages {
     const leased: Omit<LeasedMessage, 'body'>[] = [];
     const dead: string[] = [];
     let bytes = 0;
-    while (leased.length < limit && bytes < limitBytes) {
-      const rows = this.#do.ready.all(queue, now, limit - leased.length) as unknown as MessageRow[];
+    let gone = 0;
+    while (leased.length < limit && bytes < limitBytes && gone < GONE_PER_LEASE) {
+      const most = Math.min(limit - leased.length, GONE_PER_LEASE);
+      const rows = this.#do.ready.all(queue, now, most) as unknown as MessageRow[];
       if (rows.length === 0) break;
       for (const row of rows) {
-        if (row.sent < keepFrom) this.#drop(row);
-        else if (row.attempts > failing.maxRetries) dead.push(this.#bury(row, failing, now));
-        else {
+        const isOld = row.sent < keepFrom;
+        if (isOld || row.attempts > failing.maxRetries) {
+          if (isOld) this.#drop(row);
+          else dead.push(this.#bury(row, failing, now));
+          if (++gone >= GONE_PER_LEASE) break;
+        } else {
           if (bytes >= limitBytes) break;
           bytes += row.size;
           const attempts = row.attempts + 1;

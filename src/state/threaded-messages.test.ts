@@ -6,9 +6,11 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { Lease, Messages } from './messages.ts';
+import { Overloaded } from './threaded-ledger.ts';
 import { openThreadedMessages } from './threaded-messages.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'selvedge-messages-'));
@@ -271,6 +273,25 @@ describe('messages', () => {
     assert.deepEqual([store.byId(id), await send(key), store.backlog(key).oldest], [null, 'absent', 0]);
     assert.equal(await create(), true);
     assert.notEqual(store.byName('x', 'q')!.key, key);
+    await store.close();
+  });
+
+  it('are refused when more bytes wait for the disk than memory should hold', async () => {
+    const path = newPath();
+    const store = await openThreadedMessages(path);
+    await store.create({ id: newId(), accountId: 'x', name: 'q', document: {} });
+    const { key } = store.byName('x', 'q')!;
+    const body = Buffer.alloc(10_000_000);
+    const send = () => store.send(key, [{ id: newId(), format: 'bytes', body, due: 0 }], 0, 1e9);
+    const disk = new DatabaseSync(path);
+    disk.exec('BEGIN IMMEDIATE');
+    const sent = Promise.allSettled(Array.from({ length: 20 }, send));
+    await assert.rejects(send(), Overloaded);
+    disk.exec('COMMIT');
+    disk.close();
+    const stored = (await sent).filter(({ status }) => status === 'fulfilled').length;
+    assert.deepEqual([stored, store.backlog(key).count], [12, 12]);
+    await send();
     await store.close();
   });
 

@@ -11,6 +11,8 @@ import { Overloaded } from './threaded-ledger.ts';
 export const MAX_CHANGES = 500;
 /** Changes that wait for the disk: above it they are refused. */
 const MAX_WAITING = 20_000;
+/** Of the messages among them: they are in memory. */
+const MAX_WAITING_BYTES = 128_000_000;
 /** Messages that one transaction deletes: others want to write as well. */
 const DELETE_AT_ONCE = 1_000;
 
@@ -48,6 +50,7 @@ class ThreadedMessages<T> implements Messages<T> {
   readonly #reader: SqliteMessages;
   readonly #writer: Worker;
   readonly #waiting = new Map<number, { resolve: (result: any) => void; reject: (error: Error) => void }>();
+  #sending = 0;
   #next = 0;
   #failure: Error | null = null;
 
@@ -74,10 +77,22 @@ class ThreadedMessages<T> implements Messages<T> {
 
   create: Messages<T>['create'] = (...args) => this.#change('create', args);
   change: Messages<T>['change'] = (...args) => this.#change('change', args);
-  send: Messages<T>['send'] = (...args) => this.#change('send', args);
   settle: Messages<T>['settle'] = (...args) => this.#change('settle', args);
   release: Messages<T>['release'] = (...args) => this.#change('release', args);
   releaseAll: Messages<T>['releaseAll'] = (...args) => this.#change('releaseAll', args);
+
+  send: Messages<T>['send'] = async (...args) => {
+    const bytes = args[1].reduce((sum, { body }) => sum + body.length, 0);
+    if (this.#sending + bytes > MAX_WAITING_BYTES) {
+      throw new Overloaded(`more than ${MAX_WAITING_BYTES} bytes wait for the disk`);
+    }
+    this.#sending += bytes;
+    try {
+      return await this.#change('send', args);
+    } finally {
+      this.#sending -= bytes;
+    }
+  };
 
   lease: Messages<T>['lease'] = async (request) => {
     const { leased, dead }: ReturnType<SqliteMessages['lease']> = await this.#change('lease', [request]);

@@ -8,6 +8,7 @@
  *   POST /export                    the body says what is wanted; answers SQL
  *   GET  /info                      size and number of tables
  *   POST /freeze, /thaw             between them, but not for long, nothing is answered: the files may be copied
+ *   GET  /frozen                    the state that /freeze told, null if there is none between them
  *
  * Every answer carries what it cost in USAGE: queries that read, that wrote, rows read, rows written.
  */
@@ -125,12 +126,15 @@ export class Database extends DurableObject {
   async fetch(request) {
     const { pathname } = new URL(request.url);
     if (pathname === '/thaw') return this.#thaw();
-    while (this.#alone) await this.#alone;
+    if (pathname === '/frozen') return Response.json({ state: this.#frozen && this.#state() });
     try {
+      // Before the turn: nothing may come between that and its begin.
+      const options = pathname === '/export' ? await request.json() : null;
+      while (this.#alone) await this.#alone;
       if (pathname === '/freeze') return this.#freeze();
       if (pathname === '/info') return this.#info();
       if (pathname === '/import') return await this.#import(request);
-      if (pathname === '/export') return this.#export(await request.json());
+      if (pathname === '/export') return this.#export(options);
       return Response.json({ success: false, error: 'not found' }, { status: 404 });
     } catch (error) {
       return Response.json({ success: false, error: worded(error) }, { status: 400 });
@@ -149,8 +153,11 @@ export class Database extends DurableObject {
     };
     const timer = setTimeout(thaw, FROZEN_MS);
     this.#frozen = thaw;
-    const state = `${this.#process} ${this.#writes}`;
-    return Response.json({ bookmark: this.#bookmark(), state, size: this.#sql.databaseSize });
+    return Response.json({ bookmark: this.#bookmark(), state: this.#state(), size: this.#sql.databaseSize });
+  }
+
+  #state() {
+    return `${this.#process} ${this.#writes}`;
   }
 
   #thaw() {

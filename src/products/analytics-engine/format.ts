@@ -14,15 +14,18 @@ const DATE_TIME = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/;
 export class Result {
   readonly #columns: Column[];
   readonly #rows: unknown[][] = [];
+  /** Of what stands in each row beside its values. */
+  readonly #rowSize: number;
   #size = 0;
 
   constructor(columns: Column[]) {
     this.#columns = columns;
+    this.#rowSize = columns.reduce((sum, { name }) => sum + name.length, 0);
   }
 
   /** Values as SQLite gives them: whole numbers as bigint. Throws QueryError above what a result may have. */
   add(row: unknown[]): void {
-    this.#size += row.reduce<number>((sum, value) => sum + (typeof value === 'string' ? value.length : 8), 0);
+    this.#size += row.reduce<number>((sum, value) => sum + sizeOf(value), this.#rowSize);
     if (this.#rows.length >= ANALYTICS.resultRows || this.#size > ANALYTICS.resultBytes) {
       throw new QueryError(
         `The result has more than ${ANALYTICS.resultRows} rows or ${ANALYTICS.resultBytes} bytes: add a LIMIT, or group it.`,
@@ -49,6 +52,10 @@ export class Result {
     if (values.every((value) => typeof value === 'bigint' || typeof value === 'number')) return 'Float64';
     return values.every((value) => typeof value === 'string' && DATE_TIME.test(value)) ? 'DateTime' : 'String';
   }
+}
+
+function sizeOf(value: unknown): number {
+  return typeof value === 'string' || value instanceof Uint8Array ? value.length : 8;
 }
 
 /** As ClickHouse writes JSON: whole numbers of 64 bits are strings. */

@@ -1,6 +1,6 @@
 /** Processes that run queries: bounded in time and number, and fair among accounts. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, it } from 'node:test';
@@ -55,4 +55,41 @@ it('a query that needs more memory than there is ends alone', async () => {
     /too big|out of memory|too much memory|longer than/,
   );
   assert.equal(await first(ALICE, 'SELECT max(double1) AS n FROM d'), 999);
+});
+
+it('so does one that needs memory outside of SQLite and JavaScript', async () => {
+  const large = `CAST(replace(replace(index1, 'i', '${'x'.repeat(1900)}'), 'x', '${'y'.repeat(1900)}') AS BLOB)`;
+  const best = Array.from({ length: 190 }, (_, i) => `argMax(substr(large, ${i + 1}), n) AS v${i}`);
+  const most = new Map<number, number>();
+  const patient = createQueries(dataDir, 30_000);
+  const watch = setInterval(() => {
+    for (const pid of readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').split(' ').filter(Boolean)) {
+      const [, kb] = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+      most.set(Number(pid), Number(kb ?? 0) * 1024);
+    }
+  }, 20);
+  try {
+    await assert.rejects(
+      patient.run(ALICE, `SELECT ${best.join(', ')} FROM (SELECT ${large} AS large, double1 AS n FROM d)`),
+      (error: Error) => error instanceof QueryError && /memory/.test(error.message),
+    );
+  } finally {
+    clearInterval(watch);
+    patient.close();
+  }
+  assert.ok(Math.max(...most.values()) < 1.5e9, [...most.values()].join());
+});
+
+it('goes on after a process could not be started', async () => {
+  const { execPath } = process;
+  const others = createQueries(dataDir, 2_000);
+  try {
+    process.execPath = join(dataDir, 'none');
+    for (let i = 0; i < 3; i++) await assert.rejects(others.run(ALICE, 'SELECT 1 AS n'), /ENOENT/);
+    process.execPath = execPath;
+    assert.match(await others.run(ALICE, 'SELECT 1 AS n'), /"n":"1"/);
+  } finally {
+    process.execPath = execPath;
+    others.close();
+  }
 });

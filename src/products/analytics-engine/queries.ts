@@ -50,16 +50,23 @@ export function createQueries(dataDir: string, queryMs: number = ANALYTICS.query
   }
 
   function start(query: Waiting): void {
-    const child = take();
+    let child: ChildProcess;
+    try {
+      child = take();
+    } catch (error) {
+      // The machine has no room for a process.
+      query.reject(error as Error);
+      return;
+    }
     busy.set(child, query);
-    let outcome: Error | string = new Error('the query process ended: the query needs too much memory, or was stopped');
+    let outcome: Error | string = new QueryError('The query needs too much memory: look at less time, or group it.');
     const timer = setTimeout(() => {
       outcome = new QueryError(`The query took longer than ${queryMs / 1000} s: look at less time.`);
       child.kill('SIGKILL');
     }, queryMs);
     const end = () => {
       clearTimeout(timer);
-      child.off('message', onAnswer).off('exit', end);
+      child.off('message', onAnswer).off('exit', end).off('error', onError);
       busy.delete(child);
       if (typeof outcome === 'string') query.resolve(outcome);
       else query.reject(outcome);
@@ -71,7 +78,12 @@ export function createQueries(dataDir: string, queryMs: number = ANALYTICS.query
       keep(child);
       end();
     };
-    child.on('message', onAnswer).on('exit', end);
+    // One that was not started has no end.
+    const onError = (error: Error) => {
+      outcome = error;
+      end();
+    };
+    child.on('message', onAnswer).on('exit', end).on('error', onError);
     child.send({ path: join(directory, `${query.accountId}.sqlite`), sql: query.sql } satisfies ToQueryProcess);
   }
 
@@ -79,7 +91,7 @@ export function createQueries(dataDir: string, queryMs: number = ANALYTICS.query
     for (const [child, timer] of idle) {
       clearTimeout(timer);
       idle.delete(child);
-      if (child.connected) return child;
+      if (child.connected && child.exitCode === null && child.signalCode === null) return child;
     }
     const child = fork(new URL('./query-process.ts', import.meta.url), {
       execArgv: ['--disable-warning=ExperimentalWarning', `--max-old-space-size=${HEAP_MB}`],
@@ -109,7 +121,9 @@ export function createQueries(dataDir: string, queryMs: number = ANALYTICS.query
       });
     },
     close() {
-      for (const { reject } of waiting.splice(0)) reject(new Busy('This Selvedge is being stopped.'));
+      for (const { reject } of [...waiting.splice(0), ...busy.values()]) {
+        reject(new Busy('This Selvedge is being stopped.'));
+      }
       for (const timer of idle.values()) clearTimeout(timer);
       for (const child of [...busy.keys(), ...idle.keys()]) child.kill('SIGKILL');
       idle.clear();

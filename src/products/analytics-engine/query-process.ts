@@ -10,9 +10,13 @@ import { runQuery } from './run.ts';
 import { QueryError } from './tokens.ts';
 
 const NICE = 10;
-/** A query that runs while the parent is killed would go on for ever: this thread sees to it. */
+/** SQLite's limit does not count what JavaScript holds, and JavaScript's not its buffers. */
+const MAX_BYTES = 1024 * 1024 * 1024;
+/** A query that runs while the parent is killed would go on for ever, and one may take all memory: this thread sees to it. */
 const WATCH = `const parent = process.ppid;
-setInterval(() => { if (process.ppid !== parent) process.kill(process.pid, 'SIGKILL'); }, 1000);`;
+setInterval(() => {
+  if (process.ppid !== parent || process.memoryUsage.rss() > ${MAX_BYTES}) process.kill(process.pid, 'SIGKILL');
+}, 50);`;
 
 setPriority(NICE);
 new Worker(WATCH, { eval: true, resourceLimits: { maxOldGenerationSizeMb: 8 } }).unref();

@@ -258,7 +258,12 @@ describe('a query must not', () => {
       /too big|too long/i,
     );
     const many = Array.from({ length: 8 }, (_, i) => `weather AS w${i}`).join(', ');
-    refused(`SELECT w0.index1 FROM ${many}`, new RegExp(`more than ${ANALYTICS.resultRows} rows`));
+    const tooMuch = new RegExp(`more than ${ANALYTICS.resultRows} rows`);
+    refused(`SELECT w0.index1 FROM ${many}`, tooMuch);
+    const long = `replace('${'a'.repeat(1000)}', 'a', '${'b'.repeat(1000)}')`;
+    refused(`SELECT CAST(${long} AS BLOB) AS v FROM weather, weather AS w1`, tooMuch);
+    // JSON has the names of the columns in each row.
+    refused(`SELECT w0.double1 AS "${'n'.repeat(10_000)}" FROM ${many} LIMIT 2000`, tooMuch);
   });
 
   it('be misunderstood in silence', () => {

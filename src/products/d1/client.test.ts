@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { json } from 'node:stream/consumers';
+import { PassThrough } from 'node:stream';
+import { json, text } from 'node:stream/consumers';
 import { after, describe, it } from 'node:test';
 import type { Publications } from '../../model/messages.ts';
 import type { Isolate } from '../../pop/isolates/host.ts';
@@ -120,6 +121,25 @@ describe('a database', () => {
     );
     const refused = (await Promise.all(asked)).filter((answer) => typeof answer === 'string');
     assert.deepEqual(refused, Array(5).fill('D1 DB is overloaded. Too many requests queued.'));
+  });
+
+  it('is not changed while it is still, whatever was asked before', async () => {
+    const database = fresh();
+    await run(database, 'CREATE TABLE t (a)');
+    const tell = async (path: string) => json(await client.ask(database, { method: 'POST', path })) as Promise<any>;
+    const options = new PassThrough();
+    const exported = client.ask(database, { method: 'POST', path: '/export', body: options });
+    options.write('{');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await tell('/freeze');
+    options.end('}');
+    const done: string[] = [];
+    const exporting = exported.then(text).then(() => done.push('exported'));
+    const writing = run(database, 'INSERT INTO t VALUES (1)').then(() => done.push('written'));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    assert.deepEqual(done, []);
+    await tell('/thaw');
+    await Promise.all([exporting, writing]);
   });
 
   it('tells how many queries and rows were read and written, and what is open', async () => {

@@ -1,11 +1,14 @@
 /** What a Worker's process can ask on the socket of a database: the binding's calls, and nothing of the control API. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { after, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import type { Attach } from '../../model/messages.ts';
 import { createHub } from '../../state/local-bus.ts';
 import type { Room } from '../product.ts';
@@ -94,5 +97,17 @@ describe('the sockets of databases', () => {
     assert.match(tooLarge.body.error, /too large/);
     most = taken;
     assert.match((await post(rooms[0]!, '/query')).body.error, /Too many API requests by single Worker invocation/);
+    most = Number.POSITIVE_INFINITY;
+  });
+
+  it('go on when a caller goes while its refused question is read', async () => {
+    const socket = connect(join(directory, rooms[0]!.socket));
+    socket.write(`POST /query HTTP/1.1\r\nhost: d1\r\ncontent-length: ${D1.requestBytes + 1}\r\n\r\nx`);
+    const [connection] = await once(rooms[0]!.server, 'connection');
+    await setTimeout(100);
+    const closed = new Promise((resolve) => connection.once('close', resolve));
+    socket.destroy();
+    await closed;
+    assert.equal((await post(rooms[0]!, '/query')).status, 200);
   });
 });

@@ -2,12 +2,12 @@
  * D1 in the data process: a socket for each database that a process binds. The path of the socket says which database is meant, and was
  * said by the supervisor: nothing that the caller sends leads to another.
  */
-import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { log, reason } from '../../model/log.ts';
 import type { Attach } from '../../model/messages.ts';
 import type { Bus } from '../../state/bus.ts';
+import { drained } from '../drained.ts';
 import type { DataProduct, Taking } from '../product.ts';
 import { d1Databases, d1Socket } from './binding.ts';
 import { createDatabaseClient, type DatabaseAddress, type DatabaseClient } from './client.ts';
@@ -37,7 +37,7 @@ function serve(client: DatabaseClient, database: DatabaseAddress, budget: Taking
   // The runtime decides how long connections are kept: closing idle ones would race with its next request.
   return createServer({ keepAliveTimeout: 0, requestTimeout: 0 }, (request, response) => {
     answer(client, database, budget, request, response).catch(async (error: unknown) => {
-      await drained(request);
+      await drained(request, 4 * D1.requestBytes);
       if (response.headersSent || response.destroyed) return void response.destroy();
       if (!(error instanceof DatabaseError)) log('error', 'D1 failed', { database: database.id, error: reason(error) });
       refuse(response, error instanceof DatabaseError ? error.message : 'Internal error in D1 DB.');
@@ -79,16 +79,6 @@ async function answer(
 /** The binding reads the error from the answer, whatever its status. */
 function refuse(response: ServerResponse, error: string): void {
   response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ success: false, error }));
-}
-
-/** Reads what is left of a request's body: the runtime takes an answer before it has sent all as a lost connection. */
-async function drained(request: IncomingMessage): Promise<void> {
-  let left = 4 * D1.requestBytes;
-  request.on('data', (chunk: Buffer) => {
-    left -= chunk.length;
-    if (left < 0) request.destroy();
-  });
-  if (!request.readableEnded && !request.destroyed) await once(request.resume(), 'close');
 }
 
 function picked({ headers }: IncomingMessage, names: string[]): Record<string, string> {

@@ -16,6 +16,8 @@ export const D1 = {
   /** Body of a query of the control API: `wrangler d1 migrations apply` sends a whole file. */
   apiQueryBytes: 10 * 1024 * 1024,
   importBytes: 5_000_000_000,
+  /** The SQL of a full database of bytes takes twice its size. */
+  exportBytes: 20_000_000_000,
 } as const;
 
 /** A name is not an id: `wrangler d1` finds databases by either. */

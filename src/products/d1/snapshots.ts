@@ -71,7 +71,15 @@ export function openSnapshots(bus: Bus, dataDir: string, client: DatabaseClient,
     });
   }
 
-  async function take(database: Database, { until, bookmark, state, size }: Frozen, most: number): Promise<string> {
+  /** Throws DatabaseError if the database may have changed since: it went on by itself, or is another process by now. */
+  async function checkStill(database: Database, { until, state }: Frozen): Promise<void> {
+    const answer = await client.ask(database, { method: 'GET', path: '/frozen' });
+    const now = (await json(answer)) as { state: string | null };
+    if (now.state !== state || performance.now() > until) throw tooLong();
+  }
+
+  async function take(database: Database, frozen: Frozen, most: number): Promise<string> {
+    const { bookmark, state, size } = frozen;
     const last = taken.get(database.id);
     if (last?.state === state && (await files.list(database.id)).includes(last.bookmark)) return last.bookmark;
     if (size > most) {
@@ -79,12 +87,8 @@ export function openSnapshots(bus: Bus, dataDir: string, client: DatabaseClient,
         `Time travel: a database above ${most / 1e6} MB is not kept here (it has ${size} bytes).`,
       );
     }
-    await files.take(database.id, join(paths.objects, storageOf(database.id), D1_NAMESPACE), bookmark);
-    if (performance.now() > until) {
-      // Copied while it was written: no state at all.
-      await files.drop(database.id, bookmark);
-      throw tooLong();
-    }
+    const source = join(paths.objects, storageOf(database.id), D1_NAMESPACE);
+    await files.take(database.id, source, bookmark, () => checkStill(database, frozen));
     taken.set(database.id, { state, bookmark, at: Date.now() });
     return bookmark;
   }
@@ -124,12 +128,16 @@ export function openSnapshots(bus: Bus, dataDir: string, client: DatabaseClient,
       still(database, async (frozen) => {
         // First: the state may be the oldest, which goes when there is one more.
         const from = await files.copy(database.id, bookmark);
-        const previous = await take(database, frozen, MAX_BYTES);
-        // What it was told to write since is not in the state before.
-        if (performance.now() > frozen.until) throw tooLong();
-        await bus.request('local.d1-restore', { id: database.id, from }, { timeoutMs: RESTORE_TIMEOUT_MS });
-        taken.delete(database.id);
-        return previous;
+        try {
+          const previous = await take(database, frozen, MAX_BYTES);
+          // What it was told to write since is not in the state before.
+          await checkStill(database, frozen);
+          await bus.request('local.d1-restore', { id: database.id, from }, { timeoutMs: RESTORE_TIMEOUT_MS });
+          return previous;
+        } finally {
+          taken.delete(database.id);
+          await files.discard(from);
+        }
       }),
     async remove({ id }) {
       taken.delete(id);
@@ -140,5 +148,5 @@ export function openSnapshots(bus: Bus, dataDir: string, client: DatabaseClient,
 }
 
 function tooLong(): DatabaseError {
-  return new DatabaseError('Time travel: copying the database took too long.');
+  return new DatabaseError('Time travel: the database went on while it was copied, or copying it took too long.');
 }

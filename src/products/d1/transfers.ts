@@ -3,6 +3,7 @@
  * that file and the database by a job that the client asks for.
  */
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { json } from 'node:stream/consumers';
 import { z } from '@hono/zod-openapi';
@@ -12,7 +13,7 @@ import { ApiError } from '../../core/errors.ts';
 import type { Account } from '../../model/documents.ts';
 import { layout } from '../../model/layout.ts';
 import { log, reason } from '../../model/log.ts';
-import { openTransferFiles, TooLarge, type TransferFiles } from '../../state/transfer-files.ts';
+import { openTransferFiles, TooLarge, type TransferFile, type TransferFiles } from '../../state/transfer-files.ts';
 import type { DatabaseClient } from './client.ts';
 import type { Database } from './databases.ts';
 import { type JobState, Jobs } from './jobs.ts';
@@ -44,6 +45,9 @@ const ExportBody = z.object({
 
 /** What an address leads to. `file`: null until the upload is there. */
 interface Transfer {
+  timer: NodeJS.Timeout;
+  /** Somebody uploads just now: what is on its way takes room as well. */
+  isUploading: boolean;
   accountId: string;
   databaseId: string;
   kind: 'upload' | 'download';
@@ -67,7 +71,10 @@ export function registerTransfers(
 ): void {
   let opening: Promise<TransferFiles> | undefined;
   const files = () => {
-    opening ??= openTransferFiles(layout(context.settings.dataDir).transfers);
+    opening ??= openTransferFiles(layout(context.settings.dataDir).transfers).catch((error: unknown) => {
+      opening = undefined;
+      throw error;
+    });
     return opening;
   };
   /** Secret -> transfer. */
@@ -75,26 +82,35 @@ export function registerTransfers(
   const imports = new Jobs<Imported>(JOBS_PER_ACCOUNT);
   const exports = new Jobs<{ filename: string; secret: string }>(JOBS_PER_ACCOUNT);
 
-  function add(transfer: Transfer): string {
+  function add(transfer: Omit<Transfer, 'timer' | 'isUploading'>): string {
     const theirs = [...transfers].filter(([, { accountId }]) => accountId === transfer.accountId);
     // The oldest go: who left them does not come back.
     for (const [secret] of theirs.slice(0, Math.max(0, theirs.length + 1 - ADDRESSES_PER_ACCOUNT))) forget(secret);
     const secret = randomBytes(32).toString('base64url');
-    transfers.set(secret, transfer);
-    setTimeout(() => forget(secret), ADDRESS_MS).unref();
+    const timer = setTimeout(() => forget(secret), ADDRESS_MS).unref();
+    transfers.set(secret, { ...transfer, timer, isUploading: false });
     return secret;
   }
 
-  function forget(secret: string): void {
+  /** The address leads nowhere from now on. Returns its file, which is the caller's to remove. */
+  function take(secret: string): string | null {
     const transfer = transfers.get(secret);
+    clearTimeout(transfer?.timer);
     transfers.delete(secret);
-    if (transfer?.file) void removeFile(transfer.file);
+    return transfer?.file ?? null;
+  }
+
+  function forget(secret: string): void {
+    const file = take(secret);
+    if (file) void removeFile(file);
   }
 
   async function removeFile(name: string): Promise<void> {
-    await (await files()).remove(name).catch((error: unknown) => {
+    try {
+      await (await files()).remove(name);
+    } catch (error) {
       log('warn', 'a file of a transfer is left', { error: reason(error) });
-    });
+    }
   }
 
   function requireTransfer(params: Record<string, string>, kind: Transfer['kind']): Transfer {
@@ -115,10 +131,10 @@ export function registerTransfers(
     },
     async ({ c, params }) => {
       const transfer = requireTransfer(params, 'upload');
-      const body = c.req.raw.body ? Readable.fromWeb(c.req.raw.body as never) : Readable.from([]);
-      const file = await (await files()).write(body, D1.importBytes).catch((error: unknown) => {
-        if (error instanceof TooLarge) throw new ApiError(10003, `An import has at most ${D1.importBytes} bytes.`);
-        throw error;
+      if (transfer.isUploading) throw new ApiError(7400, 'There is an upload to this address just now.');
+      transfer.isUploading = true;
+      const file = await upload(c.req.raw).finally(() => {
+        transfer.isUploading = false;
       });
       if (file.md5 !== transfer.etag || transfers.get(params.secret!) !== transfer) {
         await removeFile(file.name);
@@ -171,12 +187,13 @@ export function registerTransfers(
             databaseId === database.id && kind === 'upload' && file !== null && filename === body.filename,
         );
         if (!found) throw new ApiError(7400, 'There is no upload of this name for the database.');
-        const [secret, { file }] = found;
         job = imports.start(account.id, async () => {
+          // Nobody else takes it now, and it stays until its end.
+          const file = take(found[0])!;
           try {
-            return await ingest(database, file!);
+            return await ingest(database, file);
           } finally {
-            forget(secret);
+            await removeFile(file);
           }
         });
         if (job === null) throw tooMany();
@@ -214,19 +231,39 @@ export function registerTransfers(
     },
   );
 
+  async function upload({ body }: Request): Promise<TransferFile> {
+    const source = body ? Readable.fromWeb(body as never) : Readable.from([]);
+    try {
+      return await (await files()).write(source, D1.importBytes);
+    } catch (error) {
+      if (error instanceof TooLarge) throw new ApiError(10003, `An import has at most ${D1.importBytes} bytes.`);
+      throw error;
+    }
+  }
+
   async function ingest(database: Database, file: string): Promise<Imported> {
     await snapshots.before(database);
-    const answer = await client.ask(database, { method: 'POST', path: '/import', body: (await files()).read(file) });
-    const told = (await json(answer)) as Imported & { error?: string };
-    if (told.error !== undefined) throw new DatabaseError(told.error);
-    return told;
+    const body = (await files()).read(file);
+    // Also when the database does not take it.
+    body.on('error', (error) => log('warn', 'an import cannot be read', { error: reason(error) }));
+    try {
+      const answer = await client.ask(database, { method: 'POST', path: '/import', body });
+      const told = (await json(answer)) as Imported & { error?: string };
+      if (told.error !== undefined) throw new DatabaseError(told.error);
+      return told;
+    } finally {
+      if (!body.destroyed) await once(body.destroy(), 'close');
+    }
   }
 
   async function dump(database: Database, options: object): Promise<{ filename: string; secret: string }> {
     const body = Buffer.from(JSON.stringify(options));
     const answer = await client.ask(database, { method: 'POST', path: '/export', body });
     if (answer.statusCode !== 200) throw new DatabaseError(((await json(answer)) as { error: string }).error);
-    const file = await (await files()).write(answer, Number.MAX_SAFE_INTEGER);
+    const file = await (await files()).write(answer, D1.exportBytes).catch((error: unknown) => {
+      if (error instanceof TooLarge) throw new DatabaseError(`An export has at most ${D1.exportBytes} bytes.`);
+      throw error;
+    });
     const filename = `${database.name}.${file.name.slice(0, 8)}.sql`;
     const base = { accountId: database.accountId, databaseId: database.id, kind: 'download' as const };
     return { filename, secret: add({ ...base, etag: file.md5, filename, file: file.name }) };

@@ -5,7 +5,7 @@
 import { log, reason } from '../../model/log.ts';
 import type { Requests } from '../../model/messages.ts';
 import type { Bus } from '../../state/bus.ts';
-import type { LeasedMessage } from '../../state/messages.ts';
+import type { Lease, LeasedMessage } from '../../state/messages.ts';
 import { deliver, encodeBatch, NotReached, type QueueResult, verdicts } from './delivery.ts';
 import { DEFAULTS, QUEUES } from './limits.ts';
 import type { Queue, Queues, WorkerConsumer } from './queues.ts';
@@ -78,7 +78,6 @@ export class Courier {
       clearTimeout(this.#timer);
       try {
         while (!this.#closed && (await this.#next()));
-        this.#pauseMs = 0;
       } catch (error) {
         this.#pauseMs = Math.min(Math.max(MIN_PAUSE_MS, this.#pauseMs * 2), MAX_PAUSE_MS);
         this.#pausedUntil = Date.now() + this.#pauseMs;
@@ -111,6 +110,7 @@ export class Courier {
     const hold = await this.#hold(queue, consumer);
     try {
       const batch = await this.#lease(queue, consumer);
+      this.#pauseMs = 0;
       if (batch.length === 0) {
         this.#unhold(hold);
         return true;
@@ -157,12 +157,35 @@ export class Courier {
     return messages;
   }
 
-  /** Never rejects: what cannot be settled is due again when its lease ends. */
-  async #deliver(queue: Queue, consumer: WorkerConsumer, hold: Hold, batch: LeasedMessage[]): Promise<void> {
-    const { queues, onUnsent } = this.#options;
+  /** Sends a batch. It is not kept: its Worker may have it for long. */
+  #deliver(queue: Queue, consumer: WorkerConsumer, hold: Hold, batch: LeasedMessage[]): Promise<void> {
     const leases = batch.map(({ sequence, id, attempts }) => ({ sequence, id, attempts }));
+    return this.#settle(queue, consumer, hold, leases, this.#send(queue, hold, batch));
+  }
+
+  #send(queue: Queue, hold: Hold, batch: LeasedMessage[]): Promise<QueueResult> {
+    const { queues, onUnsent } = this.#options;
+    const body = encodeBatch(queue.name, batch, queues.messages.backlog(queue.key));
+    onUnsent(queue.accountId, body.length);
+    let unsent = body.length;
+    const onSent = () => {
+      onUnsent(queue.accountId, -unsent);
+      unsent = 0;
+    };
+    return deliver(hold.socket, body, onSent);
+  }
+
+  /** Never rejects: what cannot be settled is due again when its lease ends. */
+  async #settle(
+    queue: Queue,
+    consumer: WorkerConsumer,
+    hold: Hold,
+    leases: Lease[],
+    sent: Promise<QueueResult>,
+  ): Promise<void> {
+    const { queues } = this.#options;
     try {
-      const result = await this.#call(queue, hold, batch, onUnsent);
+      const result = await this.#outcome(queue, hold, sent);
       const now = Date.now();
       if (result === 'not reached') return await queues.messages.release(queue.key, leases);
       // What is said of the consumer now counts; if it was removed meanwhile, what was said before.
@@ -179,21 +202,9 @@ export class Courier {
   }
 
   /** Null: the Worker failed with the batch. 'not reached': it cannot be blamed for it. */
-  async #call(
-    queue: Queue,
-    hold: Hold,
-    batch: LeasedMessage[],
-    onUnsent: CourierOptions['onUnsent'],
-  ): Promise<QueueResult | null | 'not reached'> {
-    const body = encodeBatch(queue.name, batch, this.#options.queues.messages.backlog(queue.key));
-    onUnsent(queue.accountId, body.length);
-    let unsent = body.length;
-    const onSent = () => {
-      onUnsent(queue.accountId, -unsent);
-      unsent = 0;
-    };
+  async #outcome(queue: Queue, hold: Hold, sent: Promise<QueueResult>): Promise<QueueResult | null | 'not reached'> {
     try {
-      return await deliver(hold.socket, body, onSent);
+      return await sent;
     } catch (error) {
       if (error instanceof NotReached || (await this.#verdict(hold)) === 'drained') {
         this.#pausedUntil = Math.max(this.#pausedUntil, Date.now() + UNSENT_PAUSE_MS);

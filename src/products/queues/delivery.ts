@@ -1,6 +1,6 @@
 /** One batch on its way to the Worker that consumes its queue: to the system Worker beside it, which calls queue(). */
 import { once } from 'node:events';
-import { request } from 'node:http';
+import { type ClientRequest, request } from 'node:http';
 import { json } from 'node:stream/consumers';
 import type { Backlog, Lease, LeasedMessage, Settlement } from '../../state/messages.ts';
 import { QUEUES } from './limits.ts';
@@ -45,7 +45,7 @@ export function encodeBatch(queue: string, messages: readonly LeasedMessage[], b
  * Calls queue() and tells how it ended; `onSent` is called when the batch has left this process, also if it never does. Throws NotReached
  * if nobody listens, and what else happened if the process did not answer.
  */
-export async function deliver(socketPath: string, batch: Buffer, onSent: () => void): Promise<QueueResult> {
+export function deliver(socketPath: string, batch: Buffer, onSent: () => void): Promise<QueueResult> {
   const asked = request({
     socketPath,
     path: '/queue',
@@ -56,8 +56,13 @@ export async function deliver(socketPath: string, batch: Buffer, onSent: () => v
   });
   // Also behind the answer's head, when nobody waits for it any more.
   asked.on('error', () => undefined);
+  asked.once('finish', onSent).once('close', onSent).end(batch);
+  return answerOf(asked);
+}
+
+/** On its own: what waits here may wait for long, and the batch is not kept for that. */
+async function answerOf(asked: ClientRequest): Promise<QueueResult> {
   try {
-    asked.once('finish', onSent).once('close', onSent).end(batch);
     const [response] = await once(asked, 'response');
     const answer = await json(response);
     if (response.statusCode !== 200) throw new Error(`the process answered ${response.statusCode} to a batch`);
