@@ -125,6 +125,12 @@ export class Fleet {
     throw new Error('a version with Durable Objects runs only while it is deployed: there is no preview of it');
   }
 
+  /** Throws if a deploy has given the objects to another version, or a transfer to another Worker, while this start waited. */
+  #mayHaveObjects(version: Version): void {
+    if (version.system || this.#options.follower.isDeployed(version)) return;
+    throw new Error('the version was replaced before it started');
+  }
+
   /** Runs one cron event on the version. */
   async scheduled(version: Version, cron: string, timeMs: number): Promise<{ outcome: string }> {
     const { name, isolate } = await this.hold(version, 'cron');
@@ -222,7 +228,13 @@ export class Fleet {
     const { host } = this.#options;
     const group = new Group(version, {
       start: (spec) =>
-        hasObjects(version) ? this.#owners.take(version.objects!.storage, () => host.start(spec)) : host.start(spec),
+        hasObjects(version)
+          ? this.#owners.take(
+              version.objects!,
+              () => host.start(spec),
+              () => this.#mayHaveObjects(version),
+            )
+          : host.start(spec),
       changed: (set) => {
         for (const isolate of group.live) this.#watch(isolate, group);
         this.#options.bus.publish('local.isolates', set);
