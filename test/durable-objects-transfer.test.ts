@@ -233,7 +233,7 @@ describe('transferred objects', () => {
     const config = {
       durable_objects: {
         bindings: [
-          { name: 'OBJECTS', class_name: 'Tally' },
+          { name: 'OBJECTS', class_name: 'Tally', script_name: undefined as string | undefined },
           { name: 'OWN', class_name: 'Own' },
         ],
       },
@@ -243,6 +243,8 @@ describe('transferred objects', () => {
     await deployed('third', SOURCE('third', 'Own'), first);
     await call('third', 'add', [5]);
     const migrations = [...config.migrations, transferred('v2', 'Tally', 'taker', 'Tally')];
+    // The way in which it was bound before the transfer: now they are its own.
+    config.durable_objects.bindings[0] = { name: 'OBJECTS', class_name: 'Tally', script_name: 'taker' };
     await deployed('third', SOURCE('third', 'Own', 'Tally'), { ...config, migrations });
     for (const script of ['third', 'taker', 'caller']) {
       assert.deepEqual((await call(script, 'add', [0], { name: 'by id' })).ok, { value: 42, by: 'third' }, script);

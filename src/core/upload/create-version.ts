@@ -4,6 +4,7 @@ import type { Account, Script, Version, VersionAssets, VersionLimits, WorkerObje
 import { LIMITS } from '../../model/limits.ts';
 import type { InspectResult } from '../../model/messages.ts';
 import {
+  bindOwn,
   checkExports,
   checkObjectBindings,
   type ObjectChange,
@@ -55,7 +56,7 @@ export async function createVersion(
     format,
     mainModule,
     modules: [],
-    bindings: await resolveBindings(context, account, name, metadata, before),
+    bindings: bindOwn(await resolveBindings(context, account, name, metadata, before), objects.objects),
     compatibilityDate: compatibilityDate(metadata),
     compatibilityFlags: metadata.compatibility_flags,
     limits: limitsOf(context, metadata),

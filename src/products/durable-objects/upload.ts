@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { describeIssue } from '../../core/app.ts';
 import { ApiError } from '../../core/errors.ts';
-import type { Script, Version, WorkerObjects } from '../../model/documents.ts';
+import type { Binding, Script, Version, WorkerObjects } from '../../model/documents.ts';
 import { type Place, placesOf } from './binding.ts';
 import { MigrationError, Migrations, migrate, transferSources } from './migrations.ts';
 
@@ -54,6 +54,16 @@ function parse(metadata: unknown): Migrations | null {
   const parsed = Migrations.safeParse(metadata);
   if (!parsed.success) throw new ApiError(10006, describeIssue(parsed.error, 'migrations'));
   return parsed.data;
+}
+
+/** Bindings to objects of another Worker that the upload takes over, or took before, are bindings to its own. */
+export function bindOwn(bindings: readonly Binding[], objects: WorkerObjects | undefined): Binding[] {
+  return bindings.map((binding) => {
+    if (binding.type !== 'durable_object_namespace' || !binding.other) return binding;
+    const { namespaceId } = binding.other;
+    const own = objects?.namespaces.find(({ id }) => id === namespaceId);
+    return own ? { name: binding.name, type: binding.type, className: own.className } : binding;
+  });
 }
 
 /** Before the script is tried: throws ApiError if a binding names a class that has no objects. */
