@@ -344,12 +344,6 @@ describe('migrations', () => {
       SOURCE('x'),
       /does not export class 'Absent'/,
     ],
-    [
-      'a transfer',
-      { migrations: [{ tag: 'v1', transferred_classes: [{ from: 'Tally', from_script: 'objects', to: 'Counter' }] }] },
-      SOURCE('x'),
-      /transfer/,
-    ],
   ] as [string, Record<string, unknown>, string, RegExp][]) {
     it(`are refused for ${what}`, async () => {
       const { code, stdout, stderr } = await deploy(source, { ...over, name: 'refused' });

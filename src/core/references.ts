@@ -2,7 +2,7 @@
 import type { Version } from '../model/documents.ts';
 import { keys } from '../model/keys.ts';
 import type { CoreContext } from './context.ts';
-import { listScripts } from './store.ts';
+import { findScript, listScripts } from './store.ts';
 
 export interface References {
   services: { service: string; environment: 'production'; name: string; entrypoint?: string }[];
@@ -18,6 +18,8 @@ export interface References {
 /** Bindings to `name` in what other Workers of the account have deployed. */
 export async function referencesTo(context: CoreContext, accountId: string, name: string): Promise<References> {
   const found: References = { services: [], durable_objects: [] };
+  // Their bindings stay what they are when objects are transferred: the namespace says whose they are.
+  const namespaces = (await findScript(context, accountId, name))?.objects?.namespaces ?? [];
   const seen = new Set<string>();
   for (const script of await listScripts(context, accountId)) {
     if (script.name === name) continue;
@@ -29,11 +31,14 @@ export async function referencesTo(context: CoreContext, accountId: string, name
         if (seen.has(key)) continue;
         if (binding.type === 'service' && binding.service === name) {
           found.services.push({ ...reference, ...(binding.entrypoint && { entrypoint: binding.entrypoint }) });
-        } else if (binding.type === 'durable_object_namespace' && binding.other?.script === name) {
+        } else if (binding.type === 'durable_object_namespace' && binding.other) {
+          const { namespaceId } = binding.other;
+          const namespace = namespaces.find(({ id }) => id === namespaceId);
+          if (!namespace) continue;
           found.durable_objects.push({
             ...reference,
-            durable_object_namespace_id: binding.other.namespaceId,
-            durable_object_namespace_name: `${name}_${binding.className}`,
+            durable_object_namespace_id: namespaceId,
+            durable_object_namespace_name: `${name}_${namespace.className}`,
           });
         } else continue;
         seen.add(key);

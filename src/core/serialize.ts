@@ -5,6 +5,12 @@
  */
 const tails = new Map<string, Promise<unknown>>();
 
+/** Runs `work` with all these keys. They are taken in one order, so that two of these never wait for each other. */
+export function serializedAll<T>(keys: Iterable<string>, work: () => Promise<T>): Promise<T> {
+  const inOrder = [...new Set(keys)].sort();
+  return inOrder.reduceRight<() => Promise<T>>((inner, key) => () => serialized(key, inner), work)();
+}
+
 /** Runs `work` after all earlier work of the same key has ended, well or badly. */
 export function serialized<T>(key: string, work: () => Promise<T>): Promise<T> {
   const before = tails.get(key) ?? Promise.resolve();

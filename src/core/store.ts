@@ -166,16 +166,21 @@ export async function addVersion(
     checkSize(written);
     // Before the script names it; a lost race leaves a document that the next try replaces.
     await context.ledger.put(keys.version(accountId, name, version.id), written);
-    const alias = version.annotations['workers/alias'];
-    return change({
-      ...script,
-      versionCount: written.number,
-      latestVersionId: version.id,
-      aliases: alias ? withAlias(script.aliases, alias, version.id) : script.aliases,
-    });
+    return change(withVersion(script, written));
   });
   await prune(context, result.script);
   return { ...result, version: written };
+}
+
+/** The script with this version as its latest one. */
+export function withVersion(script: Script, { id, number, annotations }: Version): Script {
+  const alias = annotations['workers/alias'];
+  return {
+    ...script,
+    versionCount: number,
+    latestVersionId: id,
+    aliases: alias ? withAlias(script.aliases, alias, id) : script.aliases,
+  };
 }
 
 /** The deployment that was to be replaced is no longer the active one. */
@@ -195,29 +200,36 @@ export async function deploy(
   annotations: Record<string, string>,
   replaces?: string,
 ): Promise<{ deployment: Deployment; revision: number }> {
-  const deployment: Deployment = {
-    id: randomUUID(),
-    source: 'wrangler',
-    strategy: 'percentage',
-    authorEmail: AUTHOR,
-    createdOn: '',
-    annotations,
-    versions,
-  };
+  const id = randomUUID();
   const { script, revision } = await changeScript(context, accountId, name, async (before) => {
     if (!before) throw notFound();
     if (replaces !== undefined && before.deployment?.id !== replaces) throw new Superseded(replaces);
     // The history of the one that is replaced is complete before it goes.
     if (before.deployment)
       await context.ledger.put(keys.deployment(accountId, name, before.deployment.id), before.deployment);
-    // Times rise strictly, so that their order is the order of the writes.
-    const last = Date.parse(before.deployment?.createdOn ?? '') || 0;
-    deployment.createdOn = new Date(Math.max(Date.now(), last + 1)).toISOString();
-    return { ...before, deployment };
+    return { ...before, deployment: { ...deploymentAfter(before.deployment, versions, annotations), id } };
   });
-  await context.ledger.put(keys.deployment(accountId, name, deployment.id), deployment);
+  await context.ledger.put(keys.deployment(accountId, name, id), script.deployment);
   await pruneDeployments(context, script);
   return { deployment: script.deployment!, revision };
+}
+
+export function deploymentAfter(
+  before: Deployment | null,
+  versions: Deployment['versions'],
+  annotations: Record<string, string>,
+): Deployment {
+  // Times rise strictly, so that their order is the order of the writes.
+  const last = Date.parse(before?.createdOn ?? '') || 0;
+  return {
+    id: randomUUID(),
+    source: 'wrangler',
+    strategy: 'percentage',
+    authorEmail: AUTHOR,
+    createdOn: new Date(Math.max(Date.now(), last + 1)).toISOString(),
+    annotations,
+    versions,
+  };
 }
 
 /** Removes the script and all that hangs on it. */
@@ -236,7 +248,7 @@ export async function deleteScript(context: CoreContext, script: Script): Promis
   return ledger.sequence();
 }
 
-async function checkScriptCount(context: CoreContext, accountId: string): Promise<void> {
+export async function checkScriptCount(context: CoreContext, accountId: string): Promise<void> {
   const scripts = await context.ledger.list(keys.scripts(accountId), { limit: LIMITS.scriptsPerAccount });
   if (scripts.length >= LIMITS.scriptsPerAccount) {
     throw new ApiError(10037, `This account has ${LIMITS.scriptsPerAccount} Workers, the most that it may have.`);
@@ -249,7 +261,7 @@ function withAlias(aliases: Script['aliases'], alias: string, versionId: string)
   return Object.fromEntries([...Object.entries(others), [alias, versionId]].slice(-LIMITS.versionsPerScript));
 }
 
-function checkSize(version: Version): void {
+export function checkSize(version: Version): void {
   const bytes = Buffer.byteLength(JSON.stringify(version));
   if (bytes <= MAX_DOCUMENT_BYTES) return;
   throw new ApiError(
@@ -259,7 +271,7 @@ function checkSize(version: Version): void {
 }
 
 /** Keeps the newest versions and those that are deployed or have an alias. */
-async function prune(context: CoreContext, script: Script): Promise<void> {
+export async function prune(context: CoreContext, script: Script): Promise<void> {
   if (script.versionCount <= LIMITS.versionsPerScript) return;
   const kept = new Set([
     ...Object.values(script.aliases),
@@ -271,7 +283,7 @@ async function prune(context: CoreContext, script: Script): Promise<void> {
 }
 
 /** Keeps the newest deployments of the history. */
-async function pruneDeployments(context: CoreContext, script: Script): Promise<void> {
+export async function pruneDeployments(context: CoreContext, script: Script): Promise<void> {
   for (const { id } of (await listDeployments(context, script)).slice(LIMITS.versionsPerScript)) {
     await context.ledger.delete(keys.deployment(script.accountId, script.name, id));
   }

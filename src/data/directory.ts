@@ -3,7 +3,7 @@
  * waiting. No secrets and no code are in it.
  */
 import { keys } from '../model/keys.ts';
-import type { EdgeChange, EdgeDoc, IsolateSet, Publications, Requests } from '../model/messages.ts';
+import type { EdgeChange, EdgeDoc, IsolateRef, IsolateSet, Publications, Requests } from '../model/messages.ts';
 import { type Found, Routes } from '../model/route.ts';
 import type { Bus } from '../state/bus.ts';
 
@@ -11,11 +11,15 @@ type Doc<K extends EdgeDoc['kind']> = Extract<EdgeDoc, { kind: K }>;
 
 export interface Directory {
   script(accountId: string, name: string): Doc<'script'> | undefined;
+  /** The Worker that has the Durable Objects of a namespace, as far as is known here: they may be on their way to another one. */
+  ownerOf(accountId: string, namespace: string): Doc<'script'> | undefined;
   version(accountId: string, script: string, id: string): Doc<'version'> | undefined;
   /** The running processes of a version; undefined: none known. */
   isolates(versionId: string): IsolateSet | undefined;
   /** Starts a version that is not running. Throws what the supervisor said. */
   wake(versionId: string): Promise<IsolateSet>;
+  /** The process that has the Durable Objects of a namespace, started if need be. Throws what the supervisor said. */
+  wakeObjects(accountId: string, namespace: string): Promise<IsolateRef>;
   /** The Worker that the edge finds for a URL; `hostname` in lower case, without a trailing dot. */
   find(hostname: string, path: string, scheme: 'http' | 'https'): Found;
   /** Does the host name lie below the workers domain? */
@@ -42,6 +46,8 @@ export async function openDirectory(
   const routes = new Routes(workersDomain);
   /** "account/script" -> zone name -> routes in it. */
   const zonesOfScripts = new Map<string, Map<string, number>>();
+  /** Namespace of Durable Objects -> key of the Worker that has it. */
+  const owners = new Map<string, string>();
 
   function countRoute(doc: EdgeDoc | null | undefined, by: 1 | -1): void {
     if (doc?.kind !== 'route' || doc.script === null) return;
@@ -54,10 +60,19 @@ export async function openDirectory(
     else zonesOfScripts.delete(key);
   }
 
+  function learnObjects(key: string, doc: EdgeDoc | null): void {
+    const before = docs.get(key);
+    if (before?.kind === 'script') {
+      for (const namespace of before.objects ?? []) if (owners.get(namespace) === key) owners.delete(namespace);
+    }
+    if (doc?.kind === 'script') for (const namespace of doc.objects ?? []) owners.set(namespace, key);
+  }
+
   function apply(change: EdgeChange): void {
     const { key, doc } = change;
     countRoute(docs.get(key), -1);
     countRoute(doc, 1);
+    learnObjects(key, doc);
     if (doc === null) docs.delete(key);
     else docs.set(key, doc);
     routes.apply(change);
@@ -92,11 +107,19 @@ export async function openDirectory(
 
   return {
     script,
+    ownerOf(accountId, namespace) {
+      const owner = docs.get(owners.get(namespace) ?? '') as Doc<'script'> | undefined;
+      return owner?.accountId === accountId ? owner : undefined;
+    },
     version: (accountId, name, id) => docs.get(keys.version(accountId, name, id)) as Doc<'version'> | undefined,
     isolates: (versionId) => sets.get(versionId),
     async wake(versionId) {
       const set = (await bus.request('local.wake', { versionId }, { timeoutMs: 15_000 })) as IsolateSet;
       return set;
+    },
+    async wakeObjects(accountId, namespace) {
+      const asked: Requests['local.objects'][0] = { accountId, namespace };
+      return (await bus.request('local.objects', asked, { timeoutMs: 15_000 })) as IsolateRef;
     },
     find: (hostname, path, scheme) => routes.find(hostname, path, scheme),
     isOnWorkersDomain: (hostname) => hostname.endsWith(`.${workersDomain}`),

@@ -49,6 +49,13 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
   const started = new Map<string, number>();
   const reported = new Map<string, number>();
 
+  /** The process that has the objects now: of the Worker that the binding names, or of one that got them from it. */
+  async function findOwner(accountId: string, namespace: string): Promise<IsolateRef> {
+    const versionId = pickVersion(directory().ownerOf(accountId, namespace)?.deployment?.versions ?? []);
+    const [isolate] = (versionId && directory().isolates(versionId)?.isolates) || [];
+    return isolate?.objects?.[namespace] ? isolate : directory().wakeObjects(accountId, namespace);
+  }
+
   /** The process that a new call goes to. Throws why there is none. */
   async function findTarget(accountId: string, script: string): Promise<IsolateRef> {
     const doc = directory().script(accountId, script);
@@ -67,7 +74,7 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
 
   async function relay(caller: Socket, accountId: string, service: Attach['services'][number]): Promise<void> {
     const { script, entrypoint, object } = service;
-    const isolate = await findTarget(accountId, script);
+    const isolate = object === undefined ? await findTarget(accountId, script) : await findOwner(accountId, object);
     const path = object === undefined ? isolate.rpc[entrypoint] : isolate.objects?.[object];
     if (!path)
       throw new Error(`Worker ${script} has no ${object ? `Durable Objects ${object}` : `entrypoint ${entrypoint}`}`);

@@ -180,10 +180,12 @@ export interface ObjectNamespace {
   className: string;
   /** Their storage is SQLite with `storage.sql`. */
   sqlite: boolean;
+  /** The directory in which theirs is, if not the Worker's own: that of the Worker which had them first. */
+  storage?: string;
 }
 
 export interface WorkerObjects {
-  /** 32 hex digits: name of the directory that holds all of them. */
+  /** 32 hex digits: name of the directory that holds them, except those that say otherwise. */
   storage: string;
   namespaces: ObjectNamespace[];
 }

@@ -29,7 +29,7 @@ const projections = {
     ...(bucket && { bucket: `${bucket.name}/${bucket.id}` }),
   }),
   origin: ({ hostname, accountId, url }: OriginServer) => ({ kind: 'origin' as const, hostname, accountId, url }),
-  script: ({ accountId, name, workersDev, previews, deployment, aliases }: Script) => ({
+  script: ({ accountId, name, workersDev, previews, deployment, aliases, objects }: Script) => ({
     kind: 'script' as const,
     accountId,
     name,
@@ -37,6 +37,7 @@ const projections = {
     previews,
     deployment: deployment && { id: deployment.id, versions: deployment.versions },
     aliases,
+    ...(objects && { objects: objects.namespaces.map(({ id }) => id) }),
   }),
   version: ({ id, accountId, script, modules, assets }: Version) => ({
     kind: 'version' as const,

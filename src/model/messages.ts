@@ -19,6 +19,8 @@ export type EdgeDoc =
       previews: boolean;
       deployment: Pick<Deployment, 'id' | 'versions'> | null;
       aliases: Record<string, string>;
+      /** Ids of the namespaces of its Durable Objects. */
+      objects?: string[];
     }
   | {
       kind: 'version';
@@ -73,7 +75,7 @@ export interface Attach {
   versionId: string;
   /**
    * Files `svc-<index>.sock` and `obj-<index>.sock`: relays to the current process of another Worker of the same account, to an entrypoint
-   * or to the Durable Objects of a namespace (`object`, its id).
+   * or to the Durable Objects of a namespace (`object`, its id), whichever Worker has them by now.
    */
   services: { socket: string; script: string; entrypoint: string; object?: string }[];
   assets: VersionAssets | null;
@@ -250,6 +252,8 @@ export interface Requests {
   'local.snapshot': [Record<string, never>, { changes: EdgeChange[]; isolates: IsolateSet[] }];
   /** Starts a version that is not running; answers when it takes requests. Fails with a message. */
   'local.wake': [{ versionId: string }, IsolateSet];
+  /** The process that has the Durable Objects of a namespace, started if there is none. Fails with a message, also if nobody has them. */
+  'local.objects': [{ accountId: string; namespace: string }, IsolateRef];
   /**
    * Keeps a process of the Worker for one event until `local.unhold`, or until `from` ends. `socket`: where it takes events
    * (`system-workers/isolate.js`). Fails with a message if the Worker does not start or has no such handler.

@@ -4,6 +4,7 @@ import { createHook } from 'node:async_hooks';
 import { after, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Version } from '../model/documents.ts';
+import { keys } from '../model/keys.ts';
 import { createHub } from '../state/local-bus.ts';
 import { Fleet } from './fleet.ts';
 import { Follower } from './follower.ts';
@@ -11,10 +12,11 @@ import { openBench } from './isolates/testing.ts';
 
 const bench = await openBench();
 const hub = createHub();
+const follower = new Follower();
 const fleet = new Fleet({
   host: bench.host,
   bus: hub,
-  follower: new Follower(),
+  follower,
   memoryBudgetBytes: 1,
   onExit: () => undefined,
   holders: () => [],
@@ -73,4 +75,33 @@ it('what is kept for an event leaves nothing behind when that is over', async ()
   hook.disable();
   assert.ok(timers.size < 10, `${timers.size} timers`);
   fleet.retire(version.id);
+});
+
+it('who waits for the start of a version whose objects a deploy has given away gets the version after it', async () => {
+  const source = `import { DurableObject } from 'cloudflare:workers';
+    export class Counter extends DurableObject {}
+    export default { fetch: () => new Response() }`;
+  const namespaces = [{ id: '1'.repeat(32), className: 'Counter', sqlite: true }];
+  const before = await bench.version({ 'a.js': source }, { objects: { storage: '2'.repeat(32), namespaces } });
+  const after = await bench.version({ 'a.js': source });
+  const deployed = (version: Version) => {
+    const { accountId, script } = version;
+    const deployment = { versions: [{ versionId: version.id, percentage: 100 }] };
+    const value = { accountId, name: script, aliases: {}, deployment };
+    follower.apply({ sequence: 1, key: keys.version(accountId, script, version.id), value: version });
+    follower.apply({ sequence: 2, key: keys.script(accountId, script), value });
+  };
+  deployed(before);
+  const waiting = fleet.ensure(before);
+  deployed(after);
+  const { isolates, versionId } = await waiting;
+  assert.equal(versionId, before.id);
+  const running = (wanted: Version) => fleet.status().filter((each) => each.versionId === wanted.id);
+  assert.deepEqual(running(before), []);
+  assert.deepEqual(
+    running(after).map(({ id }) => id),
+    isolates.map(({ id }) => id),
+  );
+  fleet.retire(before.id);
+  fleet.retire(after.id);
 });

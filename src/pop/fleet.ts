@@ -92,7 +92,14 @@ export class Fleet {
       group = this.#createGroup(version);
       this.#groups.set(version.id, group);
     }
-    await group.ensure();
+    try {
+      await group.ensure();
+    } catch (error) {
+      const successor = this.#successor(version);
+      if (!successor) throw error;
+      // The deploy came while it started.
+      return { ...(await this.ensure(successor)), versionId: version.id };
+    }
     return group.set();
   }
 
@@ -116,13 +123,24 @@ export class Fleet {
    * in its place. Throws if it never got traffic (a preview).
    */
   #runsInstead(version: Version): Version | undefined {
-    if (!hasObjects(version) || version.system) return undefined;
-    const { follower } = this.#options;
-    const deployed = follower.deployedVersions(follower.script(version.accountId, version.script));
-    if (deployed.includes(version)) return undefined;
+    if (!hasObjects(version) || version.system || this.#options.follower.isDeployed(version)) return undefined;
+    const successor = this.#successor(version);
     const wasDeployed = this.#groups.has(version.id) || (this.#superseded.get(version.id) ?? 0) > Date.now();
-    if (deployed[0] && wasDeployed) return deployed[0];
+    if (successor && wasDeployed) return successor;
     throw new Error('a version with Durable Objects runs only while it is deployed: there is no preview of it');
+  }
+
+  /** The version that is deployed instead of one with Durable Objects. */
+  #successor(version: Version): Version | undefined {
+    const { follower } = this.#options;
+    if (!hasObjects(version) || version.system || follower.isDeployed(version)) return undefined;
+    return follower.deployedVersions(follower.script(version.accountId, version.script))[0];
+  }
+
+  /** Throws if a deploy has given the objects to another version, or a transfer to another Worker, while this start waited. */
+  #mayHaveObjects(version: Version): void {
+    if (version.system || this.#options.follower.isDeployed(version)) return;
+    throw new Error('the version was replaced before it started');
   }
 
   /** Runs one cron event on the version. */
@@ -221,7 +239,13 @@ export class Fleet {
     const { host } = this.#options;
     const group = new Group(version, {
       start: (spec) =>
-        hasObjects(version) ? this.#owners.take(version.objects!.storage, () => host.start(spec)) : host.start(spec),
+        hasObjects(version)
+          ? this.#owners.take(
+              version.objects!,
+              () => host.start(spec),
+              () => this.#mayHaveObjects(version),
+            )
+          : host.start(spec),
       changed: (set) => {
         for (const isolate of group.live) this.#watch(isolate, group);
         this.#options.bus.publish('local.isolates', set);

@@ -50,6 +50,15 @@ export class Follower {
       .filter((version): version is Version => version !== undefined && version.modules.length > 0);
   }
 
+  /** The deployed version that runs the Durable Objects of a namespace. */
+  versionWithObjects(accountId: string, namespace: string): Version | undefined {
+    for (const script of this.scripts.values()) {
+      if (script.accountId !== accountId) continue;
+      if (script.objects?.namespaces.some(({ id }) => id === namespace)) return this.deployedVersions(script)[0];
+    }
+    return undefined;
+  }
+
   isDeployed(version: Version): boolean {
     return this.deployedVersions(this.script(version.accountId, version.script)).some(({ id }) => id === version.id);
   }

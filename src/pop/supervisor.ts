@@ -127,6 +127,13 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     if (!version || version.modules.length === 0) throw new Error(`version ${versionId} has no code to run`);
     return fleet.ensure(version);
   });
+  answer('local.objects', async ({ accountId, namespace }) => {
+    const version = follower.versionWithObjects(accountId, namespace);
+    if (!version) throw new Error(`nobody has the Durable Objects ${namespace}`);
+    const { isolates } = await fleet.ensure(version);
+    if (!isolates[0]?.objects?.[namespace]) throw new Error(`the process with the Durable Objects ${namespace} ended`);
+    return isolates[0];
+  });
   answer('local.hold', async ({ accountId, script, event, from }) => {
     const versionId = pickVersion(follower.script(accountId, script)?.deployment?.versions ?? []);
     const version = versionId ? follower.versions.get(versionId) : undefined;

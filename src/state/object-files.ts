@@ -20,6 +20,8 @@ export interface ObjectFiles {
   recover(namespace: string): Promise<void>;
   /** Removes all objects of a namespace, or (null) of the whole storage. */
   remove(storage: string, namespace: string | null): Promise<void>;
+  /** Removes all objects of a storage but those of these namespaces. */
+  removeBut(storage: string, kept: readonly string[]): Promise<void>;
 }
 
 /** `directory`: of all objects of the machine. */
@@ -52,7 +54,7 @@ export function openObjectFiles(directory: string): ObjectFiles {
     },
     async replace(storage, namespace, from) {
       const target = join(at(storage), namespace);
-      const { uid, gid } = await stat(at(storage));
+      const { uid, gid } = await stat(target);
       for (const name of ['', ...(await readdir(from))]) await chown(join(from, name), uid, gid);
       await rm(target + OLD, { recursive: true, force: true });
       await rename(target, target + OLD);
@@ -76,6 +78,13 @@ export function openObjectFiles(directory: string): ObjectFiles {
     },
     async remove(storage, namespace) {
       await rm(namespace === null ? at(storage) : at(storage, namespace), { recursive: true, force: true });
+    },
+    async removeBut(storage, kept) {
+      if (kept.length === 0) return this.remove(storage, null);
+      const names = await readdir(at(storage)).catch(absent);
+      for (const name of names) {
+        if (!kept.includes(name)) await rm(join(at(storage), name), { recursive: true, force: true });
+      }
     },
   };
 }

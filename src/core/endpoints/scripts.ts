@@ -1,12 +1,13 @@
 /** Workers: list, upload (PUT: a version and its deployment in one), read, delete, and the settings that are not of a version. */
 import { z } from '@hono/zod-openapi';
+import type { Script, Version } from '../../model/documents.ts';
+import { transferSourcesOf } from '../../products/durable-objects/upload.ts';
 import { releaseConsumer } from '../../products/queues/references.ts';
 import { type App, define, pageOf, WholeList } from '../app.ts';
-import { readBody } from '../body.ts';
 import type { CoreContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import { referencesTo } from '../references.ts';
-import { serialized } from '../serialize.ts';
+import { serialized, serializedAll } from '../serialize.ts';
 import { scriptShape, shownSettings } from '../shapes.ts';
 import {
   addVersion,
@@ -21,21 +22,17 @@ import {
   untilLive,
   updateScript,
 } from '../store.ts';
+import { deployWithTransfer, removeObjects } from '../transfer.ts';
 import { contentOf } from '../upload/content.ts';
 import { createVersion } from '../upload/create-version.ts';
-import { MAX_UPLOAD_BYTES } from '../upload/form.ts';
+import { readUpload } from '../upload/form.ts';
+import { readMetadata } from '../upload/metadata.ts';
 
 export const SCRIPTS = '/accounts/{account_id}/workers/scripts';
 export const SCRIPT = `${SCRIPTS}/{script_name}`;
 
 /** The part of an account's Worker that writers queue for. */
 export const lockOf = (accountId: string, name: string) => `script/${accountId}/${name}`;
-
-/** Reads an upload wholly before anything waits for it: a slow client holds up nobody. */
-export async function bufferedUpload(request: Request): Promise<Request> {
-  const body = await readBody(request, MAX_UPLOAD_BYTES);
-  return new Request(request.url, { method: 'POST', headers: request.headers, body });
-}
 
 export function registerScripts(app: App, context: CoreContext): void {
   define(
@@ -63,28 +60,28 @@ export function registerScripts(app: App, context: CoreContext): void {
     async ({ c, account, params }) => {
       const name = params.script_name!;
       requireScriptName(name);
-      const request = await bufferedUpload(c.req.raw);
-      return serialized(lockOf(account.id, name), async () => {
+      // Wholly, before anything waits for it: a slow client holds up nobody.
+      const form = await readUpload(c.req.raw);
+      const names = [name, ...transferSourcesOf(readMetadata(form.metadata).migrations)];
+      const locks = names.map((each) => lockOf(account.id, each));
+      return serializedAll(locks, async () => {
         const before = await findScript(context, account.id, name);
         if (!before) await clearLeftovers(context, account.id, name);
-        const { version: made, metadata, objects } = await createVersion(context, account, name, before, request);
-        const { script, version } = await addVersion(context, made, (current) => ({
+        const { version: made, metadata, objects } = await createVersion(context, account, name, before, form);
+        const change = (current: Script): Script => ({
           ...current,
           tags: metadata.tags ?? current.tags,
           observability: metadata.observability === undefined ? current.observability : metadata.observability,
           logpush: metadata.logpush ?? current.logpush,
           migrationTag: objects.migrationTag,
           ...(objects.objects && { objects: objects.objects }),
-        }));
-        const { revision } = await deploy(
-          context,
-          account.id,
-          name,
-          [{ versionId: version.id, percentage: 100 }],
-          version.annotations,
-        );
-        await untilLive(context, revision);
-        for (const id of objects.deleted) await context.objectFiles.remove(script.objects!.storage, id);
+        });
+        const { script, version, revisions } =
+          objects.taken.size > 0
+            ? await deployWithTransfer(context, made, change, objects.taken)
+            : await deployAlone(context, made, change);
+        await Promise.all(revisions.map((revision) => untilLive(context, revision)));
+        for (const { storage, id } of objects.deleted) await context.objectFiles.remove(storage, id);
         return {
           ...scriptShape(script, version),
           // wrangler prints this one as the "Current Version ID".
@@ -129,7 +126,7 @@ export function registerScripts(app: App, context: CoreContext): void {
           }
           await releaseConsumer(context, account.id, name, query.force === 'true');
           await untilLive(context, await deleteScript(context, script));
-          if (script.objects) await context.objectFiles.remove(script.objects.storage, null);
+          if (script.objects) await removeObjects(context, account.id, script.objects);
           return { id: name };
         });
       },
@@ -191,6 +188,13 @@ export function registerScripts(app: App, context: CoreContext): void {
       return shownScriptSettings(script);
     },
   );
+}
+
+async function deployAlone(context: CoreContext, made: Version, change: (script: Script) => Script) {
+  const { script, version } = await addVersion(context, made, change);
+  const shares = [{ versionId: version.id, percentage: 100 }];
+  const { revision } = await deploy(context, script.accountId, script.name, shares, version.annotations);
+  return { script, version, revisions: [revision] };
 }
 
 /** Throws ApiError 10016. */

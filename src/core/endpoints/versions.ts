@@ -18,7 +18,8 @@ import {
   untilLive,
 } from '../store.ts';
 import { createVersion } from '../upload/create-version.ts';
-import { bufferedUpload, lockOf, SCRIPT } from './scripts.ts';
+import { readUpload } from '../upload/form.ts';
+import { lockOf, SCRIPT } from './scripts.ts';
 
 /** What wrangler shows; older ones stay readable by their id. */
 const DEPLOYMENTS_SHOWN = 10;
@@ -38,10 +39,10 @@ export function registerVersions(app: App, context: CoreContext): void {
     },
     async ({ c, account, params }) => {
       const name = params.script_name!;
-      const request = await bufferedUpload(c.req.raw);
+      const form = await readUpload(c.req.raw);
       return serialized(lockOf(account.id, name), async () => {
         const before = await requireScript(context, account, name);
-        const { version: made, metadata } = await createVersion(context, account, name, before, request);
+        const { version: made, metadata } = await createVersion(context, account, name, before, form);
         if (metadata.migrations) {
           throw new ApiError(
             10211,

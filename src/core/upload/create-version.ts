@@ -1,21 +1,23 @@
 /** An upload becomes a Version: form -> metadata -> bindings, limits, assets -> modules in Blobs -> inspected by the runtime. Nothing is live yet. */
 import { createHash, randomUUID } from 'node:crypto';
-import type { Account, Script, Version, VersionAssets, VersionLimits } from '../../model/documents.ts';
+import type { Account, Script, Version, VersionAssets, VersionLimits, WorkerObjects } from '../../model/documents.ts';
 import { LIMITS } from '../../model/limits.ts';
 import type { InspectResult } from '../../model/messages.ts';
 import {
+  bindOwn,
   checkExports,
   checkObjectBindings,
   type ObjectChange,
   objectsOf,
+  transferSourcesOf,
 } from '../../products/durable-objects/upload.ts';
 import { NoResponder, RequestTimeout } from '../../state/bus.ts';
 import { assetConfig, resolveAssetsJwt } from '../assets-upload.ts';
 import type { CoreContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
-import { AUTHOR, latestVersion } from '../store.ts';
+import { AUTHOR, findScript, latestVersion } from '../store.ts';
 import { resolveBindings } from './bindings.ts';
-import { readUpload, type UploadedModule } from './form.ts';
+import type { UploadedModule, UploadForm } from './form.ts';
 import { type Metadata, readMetadata } from './metadata.ts';
 
 /** The runtime's date: later compatibility dates are unknown to it. */
@@ -29,20 +31,19 @@ export interface Upload {
   objects: ObjectChange;
 }
 
-/** Reads and checks the upload of a Worker. `script` is null for a new one. Throws ApiError with what is wrong. */
+/** Checks the upload of a Worker. `script` is null for a new one. Throws ApiError with what is wrong. */
 export async function createVersion(
   context: CoreContext,
   account: Account,
   name: string,
   script: Script | null,
-  request: Request,
+  form: UploadForm,
 ): Promise<Upload> {
-  const form = await readUpload(request);
   const metadata = readMetadata(form.metadata);
   refuseAbsent(metadata, form.modules);
   const before = script ? await latestVersion(context, script) : null;
   const { format, mainModule } = mainOf(metadata, form.modules);
-  const objects = objectsOf(script, metadata.migrations);
+  const objects = objectsOf(script, metadata.migrations, await sourcesOf(context, account, name, metadata));
   const version: Version = {
     id: randomUUID(),
     accountId: account.id,
@@ -55,7 +56,7 @@ export async function createVersion(
     format,
     mainModule,
     modules: [],
-    bindings: await resolveBindings(context, account, name, metadata, before),
+    bindings: bindOwn(await resolveBindings(context, account, name, metadata, before), objects.objects),
     compatibilityDate: compatibilityDate(metadata),
     compatibilityFlags: metadata.compatibility_flags,
     limits: limitsOf(context, metadata),
@@ -83,6 +84,21 @@ export async function createVersion(
   await inspectVersion(context, version);
   checkExports(version);
   return { version, metadata, objects };
+}
+
+/** What the other Workers of the account have that the upload takes objects from. */
+async function sourcesOf(
+  context: CoreContext,
+  account: Account,
+  name: string,
+  { migrations }: Metadata,
+): Promise<Map<string, WorkerObjects>> {
+  const found = new Map<string, WorkerObjects>();
+  for (const source of transferSourcesOf(migrations)) {
+    const objects = source === name ? undefined : (await findScript(context, account.id, source))?.objects;
+    if (objects) found.set(source, objects);
+  }
+  return found;
 }
 
 /** Starts the script once and takes over what it tells of itself. Throws ApiError 10021 with the runtime's message. */

@@ -33,7 +33,7 @@ const RPC_HOST = 'selvedge-rpc';
 /** For `trace.js`; the flag allows the module alone, without the rest of Node's. */
 const ASYNC_CONTEXT = 'nodejs_als';
 /** Raised when the form of the configuration changes, so that cached ones are made anew. */
-export const CONFIG_FORMAT = 8;
+export const CONFIG_FORMAT = 9;
 const COMPILE_TIMEOUT_MS = 30_000;
 const MAX_COMPILED_BYTES = 256 * 1024 * 1024;
 

@@ -11,26 +11,38 @@
  * its own: a uid for each needs root.
  */
 import { chmodSync, chownSync, lstatSync } from 'node:fs';
-import { chmod, chown, mkdir, readdir, rmdir, stat } from 'node:fs/promises';
+import { chmod, chown, lchown, mkdir, readdir, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OBJECTS_DIRECTORY } from '../../products/durable-objects/binding.ts';
 
 /** Name of the part that the process may write to. */
 export const OWN = 'own';
 
+/** Files of the Durable Objects of one namespace. */
+export interface ObjectDirectory {
+  /** What the process knows it by. */
+  name: string;
+  /** On the host, absolute. */
+  path: string;
+}
+
 /**
  * Makes it, anew: throws if it is there already. `uid`: of the process, also its gid; null if it has the supervisor's. `objects`: where the
- * files of its Durable Objects are, made if it is not there; the sandbox mounts it over an empty directory of the process's.
+ * files of its Durable Objects are, made if they are not there; the sandbox mounts each over an empty directory of the process's.
  */
 export async function makeDirectory(
   directory: string,
   uid: number | null,
-  objects: string | null = null,
+  objects: ObjectDirectory[] = [],
 ): Promise<void> {
   const own = join(directory, OWN);
   await mkdir(directory, { mode: 0o700 });
   await mkdir(own, { mode: 0o700 });
-  if (objects !== null) await makeObjects(directory, objects, uid);
+  if (objects.length > 0) await mkdir(join(directory, OBJECTS_DIRECTORY), { mode: 0o755 });
+  for (const { name, path } of objects) {
+    await mkdir(join(directory, OBJECTS_DIRECTORY, name), { mode: 0o755 });
+    await makeObjects(path, uid);
+  }
   if (uid === null) return;
   await chown(own, uid, uid);
   await chown(directory, process.getuid!(), uid);
@@ -60,11 +72,11 @@ export function sealDirectory(directory: string, uid: number | null, files: stri
   }
 }
 
-async function makeObjects(directory: string, objects: string, uid: number | null): Promise<void> {
+async function makeObjects(objects: string, uid: number | null): Promise<void> {
   await mkdir(objects, { recursive: true, mode: 0o700 });
-  await mkdir(join(directory, OBJECTS_DIRECTORY), { mode: 0o755 });
   if (uid === null || (await stat(objects)).uid === uid) return;
-  // The uid of a Worker with objects stays the same; this is for what another machine or another sandbox left.
-  for (const name of await readdir(objects, { recursive: true })) await chown(join(objects, name), uid, uid);
+  // The uid of a Worker with objects stays the same; this is for what came from another Worker, and what another machine or another sandbox
+  // left. The directory comes last: a start that was cut begins again. No link that a process may have put there is followed.
+  for (const name of await readdir(objects, { recursive: true })) await lchown(join(objects, name), uid, uid);
   await chown(objects, uid, uid);
 }

@@ -14,6 +14,7 @@ import { log, reason } from '../../model/log.ts';
 import type { Attach, InspectResult } from '../../model/messages.ts';
 import { isProductBinding } from '../../model/product-bindings.ts';
 import type { Settings } from '../../model/settings.ts';
+import { hasObjects } from '../../products/durable-objects/binding.ts';
 import { doorSockets, objectLinks } from '../../products/durable-objects/other-worker.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
@@ -107,8 +108,8 @@ export class IsolateHost {
     const { traced } = this.#options;
     const variant: Variant = { tailed, traced, entrypoints: spec.entrypoints, inspect: false, strict: false };
     const config = await this.#configs.get(version, variant);
-    const zygote = version.objects
-      ? await this.#zygotes.withObjects(this.#options.objectsDir, version.objects.storage)
+    const zygote = hasObjects(version)
+      ? await this.#zygotes.withObjects(this.#options.objectsDir, version.objects!)
       : await this.#zygotes.take();
     try {
       const attach: Attach = {

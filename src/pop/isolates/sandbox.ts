@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { Settings } from '../../model/settings.ts';
 import { OBJECTS_DIRECTORY } from '../../products/durable-objects/binding.ts';
-import { makeDirectory, OWN } from './directory.ts';
+import { makeDirectory, type ObjectDirectory, OWN } from './directory.ts';
 import { workerdPath } from './workerd.ts';
 
 export type SandboxLevel = 'bubblewrap' | 'namespaces' | 'plain';
@@ -27,8 +27,9 @@ const MAX_FILES = 16_384;
 const FIRST_UID = 1_600_000_000;
 const UIDS = 65_536;
 const TRY_TIMEOUT_MS = 5_000;
-/** Arguments: what to mount, where, and the command. The mount is seen in the process's own name space only. */
-const MOUNT_AND_RUN = 'mount --bind "$1" "$2" && shift 2 && exec "$@"';
+/** Arguments: how many mounts, what to mount and where for each, and the command. They are seen in the process's own name space only. */
+const MOUNT_AND_RUN =
+  'n=$1; shift; while [ "$n" -gt 0 ]; do mount --bind "$1" "$2" || exit 1; shift 2; n=$((n-1)); done; exec "$@"';
 
 export interface Sandbox {
   level: SandboxLevel;
@@ -79,15 +80,15 @@ export async function detectSandbox(wanted: Settings['sandbox'] = 'auto'): Promi
 }
 
 /**
- * The command that runs workerd with `args` in `directory` (made by `makeDirectory`), its working directory. `objects`: host directory of its
- * Durable Objects, which it sees as `do` there. Throws where the level cannot give it that.
+ * The command that runs workerd with `args` in `directory` (made by `makeDirectory`), its working directory. `objects`: host directories of its
+ * Durable Objects, which it sees as `do/<name>` there. Throws where the level cannot give it that.
  */
 export function sandboxCommand(
   level: SandboxLevel,
   directory: string,
   uid: number | null,
   args: string[],
-  objects: string | null = null,
+  objects: ObjectDirectory[] = [],
 ): SandboxCommand {
   const workerd = workerdPath();
   const drop = [
@@ -121,7 +122,7 @@ export function sandboxCommand(
         ...['--ro-bind', workerd, '/workerd'],
         ...(uid === null ? [] : ['--ro-bind', '/usr/bin/setpriv', '/setpriv']),
         ...['--ro-bind', directory, '/s', '--bind', join(directory, OWN), `/s/${OWN}`],
-        ...(objects === null ? [] : ['--bind', objects, `/s/${OBJECTS_DIRECTORY}`]),
+        ...objects.flatMap(({ name, path }) => ['--bind', path, `/s/${OBJECTS_DIRECTORY}/${name}`]),
         ...['--chdir', '/s', '--remount-ro', '/', '--'],
         ...inside,
         ...args,
@@ -134,11 +135,11 @@ export function sandboxCommand(
     const spaces = ['--net', '--mount', '--ipc', '--uts', '--pid', '--fork', '--kill-child=SIGKILL', '--mount-proc'];
     // unshare dies with the supervisor and takes its child along; the child's own signal is set anew after its uid has changed.
     const unshare = ['setpriv', '--pdeathsig=KILL', 'unshare', ...user, ...spaces];
-    const mount =
-      objects === null ? [] : ['sh', '-c', MOUNT_AND_RUN, 'sh', objects, join(directory, OBJECTS_DIRECTORY)];
+    const mounts = objects.flatMap(({ name, path }) => [path, join(directory, OBJECTS_DIRECTORY, name)]);
+    const mount = objects.length === 0 ? [] : ['sh', '-c', MOUNT_AND_RUN, 'sh', String(objects.length), ...mounts];
     return { command: 'prlimit', args: [...limits, ...unshare, ...mount, ...run] };
   }
-  if (objects !== null) {
+  if (objects.length > 0) {
     throw new Error('Durable Objects need the sandbox bubblewrap or namespaces (selvedge doctor says how to get one)');
   }
   return { command: 'prlimit', args: [...limits, ...run] };

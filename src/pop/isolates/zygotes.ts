@@ -6,8 +6,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { WorkerObjects } from '../../model/documents.ts';
 import { log, reason } from '../../model/log.ts';
-import { makeDirectory, unmakeDirectory } from './directory.ts';
+import { placesOf } from '../../products/durable-objects/binding.ts';
+import { makeDirectory, type ObjectDirectory, unmakeDirectory } from './directory.ts';
 import { type Sandbox, sandboxCommand, uidOf, uidOfObjects } from './sandbox.ts';
 
 /** Name of workerd's processes (comm in proc(5)). */
@@ -75,9 +77,10 @@ export class Zygotes {
     return this.#start(SERVE.filter((arg) => arg !== '--experimental'));
   }
 
-  /** A process of its own for a Worker with Durable Objects, whose files are in `directory`. */
-  withObjects(directory: string, storage: string): Promise<Zygote> {
-    return this.#start(SERVE, { directory: join(directory, storage), uid: uidOfObjects(storage) });
+  /** A process of its own for a Worker with Durable Objects. `directory`: of all objects of the machine. */
+  withObjects(directory: string, objects: WorkerObjects): Promise<Zygote> {
+    const directories = placesOf(objects).map(({ storage, id }) => ({ name: id, path: join(directory, storage, id) }));
+    return this.#start(SERVE, { directories, uid: uidOfObjects(objects.storage) });
   }
 
   refill(): void {
@@ -118,14 +121,14 @@ export class Zygotes {
     setTimeout(() => this.refill(), RETRY_MS).unref();
   }
 
-  async #start(serve: string[], objects?: { directory: string; uid: number | null }): Promise<Zygote> {
+  async #start(serve: string[], objects?: { directories: ObjectDirectory[]; uid: number | null }): Promise<Zygote> {
     const index = this.#count++;
     const id = `i${index}`;
     const uid = objects ? objects.uid : uidOf(index);
     const directory = join(this.#runDir, 'i', id);
-    await makeDirectory(directory, uid, objects?.directory);
+    await makeDirectory(directory, uid, objects?.directories);
     try {
-      const process = await this.#spawn(directory, uid, serve, objects?.directory);
+      const process = await this.#spawn(directory, uid, serve, objects?.directories);
       const workerdPid = () => youngest(process.pid!);
       return { id, directory, uid, process, workerdPid, runs: () => nameOf(workerdPid()) === RUNTIME };
     } catch (error) {
@@ -137,7 +140,12 @@ export class Zygotes {
   }
 
   /** Throws if the kernel has no process or descriptor to give. */
-  async #spawn(directory: string, uid: number | null, serve: string[], objects?: string): Promise<ChildProcess> {
+  async #spawn(
+    directory: string,
+    uid: number | null,
+    serve: string[],
+    objects?: ObjectDirectory[],
+  ): Promise<ChildProcess> {
     const { command, args } = sandboxCommand(this.#sandbox.level, directory, uid, serve, objects);
     const child = spawn(command, args, {
       // Signals of the terminal are for the supervisor.

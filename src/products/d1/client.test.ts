@@ -27,7 +27,9 @@ hub.respond('local.d1-wake', async ({ accountId, id }: DatabaseAddress) => {
   if (accountId !== 'acc') return null;
   const version = await databaseVersion({ accountId, id }, systemWorker);
   version.limits.cpuMs = cpuMs;
-  const isolate = await owners.take(id, () => bench.host.start({ version, tailed: false, entrypoints: [] }));
+  const isolate = await owners.take(version.objects!, () =>
+    bench.host.start({ version, tailed: false, entrypoints: [] }),
+  );
   running.set(id, isolate);
   all.push(isolate);
   const lost = () => hub.publish('local.isolates', { versionId: version.id, isolates: [], tailed: false });

@@ -10,8 +10,8 @@ const BASE = '/accounts/{account_id}/workers/durable_objects/namespaces';
 export function registerObjects(app: App, context: CoreContext): void {
   const namespacesOf = async (accountId: string) =>
     (await listScripts(context, accountId)).flatMap(({ name: script, objects }) =>
-      (objects?.namespaces ?? []).map(({ id, className, sqlite }) => ({
-        storage: objects!.storage,
+      (objects?.namespaces ?? []).map(({ id, className, sqlite, storage }) => ({
+        storage: storage ?? objects!.storage,
         shape: { id, name: `${script}_${className}`, script, class: className, use_sqlite: sqlite },
       })),
     );

@@ -1,5 +1,5 @@
 /** Durable Objects in the configuration of the one process that runs a Worker's objects: the runtime's own, on SQLite files. */
-import type { Version } from '../../model/documents.ts';
+import type { Version, WorkerObjects } from '../../model/documents.ts';
 import { list, literal, struct } from '../../pop/isolates/capnp.ts';
 
 /** Where the process sees the Worker's objects, below its working directory. */
@@ -9,6 +9,17 @@ const SERVICE = 'objects';
 /** Does this version have objects, so that only one process may run it? */
 export function hasObjects(version: Version): boolean {
   return (version.objects?.namespaces.length ?? 0) > 0;
+}
+
+/** The directory of a namespace's objects: `<objects>/<storage>/<id>`. */
+export interface Place {
+  storage: string;
+  id: string;
+}
+
+/** Where the objects of each namespace are: those that came from another Worker stay in the directory of that one. */
+export function placesOf({ storage, namespaces }: WorkerObjects): Place[] {
+  return namespaces.map((namespace) => ({ storage: namespace.storage ?? storage, id: namespace.id }));
 }
 
 /** The disk of the objects as a service. */

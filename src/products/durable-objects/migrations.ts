@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import type { ObjectNamespace } from '../../model/documents.ts';
+import type { ObjectNamespace, WorkerObjects } from '../../model/documents.ts';
 
 const ClassName = z.string().min(1).max(256);
 
@@ -16,7 +16,10 @@ const Step = z.strictObject({
     .max(100)
     .optional(),
   deleted_classes: z.array(ClassName).max(100).optional(),
-  transferred_classes: z.array(z.unknown()).max(100).optional(),
+  transferred_classes: z
+    .array(z.strictObject({ from: ClassName, from_script: z.string().min(1).max(255), to: ClassName }))
+    .max(100)
+    .optional(),
 });
 
 /** The `migrations` of an upload's metadata: with `steps`, or one step by itself. */
@@ -33,7 +36,7 @@ export type Migrations = z.output<typeof Migrations>;
 /** The migration does not fit what the Worker has; `message` is for its author. */
 export class MigrationError extends Error {
   override name = 'MigrationError';
-  readonly kind: 'precondition' | 'conflict' | 'unsupported';
+  readonly kind: 'precondition' | 'conflict';
   constructor(kind: MigrationError['kind'], message: string) {
     super(message);
     this.kind = kind;
@@ -45,15 +48,25 @@ export interface Migrated {
   tag: string | null;
   /** Of classes that were deleted: their objects go with the deployment. */
   deleted: ObjectNamespace[];
+  /** Of other Workers: name -> ids of the namespaces that it has no longer. */
+  taken: Map<string, Set<string>>;
 }
 
-/** Applies migrations to what a Worker has. Throws MigrationError. */
+/** Names of the Workers that migrations take classes from. */
+export function transferSources(migrations: Migrations): string[] {
+  const transfers = stepsOf(migrations).flatMap((step) => step.transferred_classes ?? []);
+  return [...new Set(transfers.map(({ from_script: script }) => script))];
+}
+
+/** Applies migrations to what a Worker has. `sources`: what those have that it takes classes from, by name. Throws MigrationError. */
 export function migrate(
   namespaces: readonly ObjectNamespace[],
   tag: string | null,
   migrations: Migrations | undefined,
+  sources: ReadonlyMap<string, WorkerObjects> = new Map(),
 ): Migrated {
-  if (!migrations) return { namespaces: [...namespaces], tag, deleted: [] };
+  const taken: Migrated['taken'] = new Map();
+  if (!migrations) return { namespaces: [...namespaces], tag, deleted: [], taken };
   const { old_tag: oldTag, new_tag: newTag } = migrations;
   if (oldTag !== undefined && oldTag !== (tag ?? '')) {
     throw new MigrationError(
@@ -61,16 +74,9 @@ export function migrate(
       `Migration tag precondition failed; current tag is '${tag ?? ''}', the upload expects '${oldTag}'.`,
     );
   }
-  const steps = 'steps' in migrations ? migrations.steps : [migrations];
   const now = new Map(namespaces.map((namespace) => [namespace.className, namespace]));
   const deleted: ObjectNamespace[] = [];
-  for (const step of steps) {
-    if (step.transferred_classes?.length) {
-      throw new MigrationError(
-        'unsupported',
-        'This Selvedge cannot transfer Durable Object classes between Workers yet.',
-      );
-    }
+  for (const step of stepsOf(migrations)) {
     for (const className of step.deleted_classes ?? []) {
       deleted.push(existing(now, className, 'delete-class'));
       now.delete(className);
@@ -80,6 +86,20 @@ export function migrate(
       requireFree(now, to, 'renamed-class');
       now.delete(from);
       now.set(to, { ...namespace, className: to });
+    }
+    for (const { from, from_script: script, to } of step.transferred_classes ?? []) {
+      const source = sources.get(script);
+      const namespace = source?.namespaces.find(({ className }) => className === from);
+      const ids = taken.get(script) ?? new Set();
+      if (!source || !namespace || ids.has(namespace.id)) {
+        throw new MigrationError(
+          'conflict',
+          `Cannot apply transferred-class migration to class '${to}': the script '${script}' has no Durable Objects of class '${from}'.`,
+        );
+      }
+      requireFree(now, to, 'transferred-class');
+      taken.set(script, ids.add(namespace.id));
+      now.set(to, { storage: source.storage, ...namespace, className: to });
     }
     for (const [names, sqlite] of [
       [step.new_sqlite_classes, true],
@@ -91,7 +111,11 @@ export function migrate(
       }
     }
   }
-  return { namespaces: [...now.values()], tag: newTag ?? tag, deleted };
+  return { namespaces: [...now.values()], tag: newTag ?? tag, deleted, taken };
+}
+
+function stepsOf(migrations: Migrations): z.output<typeof Step>[] {
+  return 'steps' in migrations ? migrations.steps : [migrations];
 }
 
 function existing(now: Map<string, ObjectNamespace>, className: string, step: string): ObjectNamespace {

@@ -2,38 +2,68 @@
 import { randomBytes } from 'node:crypto';
 import { describeIssue } from '../../core/app.ts';
 import { ApiError } from '../../core/errors.ts';
-import type { Script, Version, WorkerObjects } from '../../model/documents.ts';
-import { MigrationError, Migrations, migrate } from './migrations.ts';
+import type { Binding, Script, Version, WorkerObjects } from '../../model/documents.ts';
+import { type Place, placesOf } from './binding.ts';
+import { MigrationError, Migrations, migrate, transferSources } from './migrations.ts';
 
 /** What an upload makes of a Worker's objects. */
 export interface ObjectChange {
   objects: WorkerObjects | undefined;
   migrationTag: string | null;
-  /** Namespaces whose objects go when the version is live. */
-  deleted: string[];
+  /** Where the objects are that go when the version is live. */
+  deleted: Place[];
+  /** Namespaces that it takes from other Workers: name -> ids. */
+  taken: Map<string, Set<string>>;
 }
 
-const CODES = { precondition: 10079, conflict: 10074, unsupported: 10058 } as const;
+const CODES = { precondition: 10079, conflict: 10074 } as const;
 
-/** Throws ApiError for migrations that are none, or do not fit. */
-export function objectsOf(script: Script | null, metadata: unknown): ObjectChange {
+/** Names of the Workers that an upload takes objects from: their writers have to wait too. Throws ApiError for migrations that are none. */
+export function transferSourcesOf(metadata: unknown): string[] {
+  const migrations = parse(metadata);
+  return migrations ? transferSources(migrations) : [];
+}
+
+/** `sources`: what the Workers have that it takes objects from, by name. Throws ApiError for migrations that are none, or do not fit. */
+export function objectsOf(
+  script: Script | null,
+  metadata: unknown,
+  sources: ReadonlyMap<string, WorkerObjects> = new Map(),
+): ObjectChange {
   const before = script?.objects;
   const tag = script?.migrationTag ?? null;
-  if (metadata === undefined || metadata === null) return { objects: before, migrationTag: tag, deleted: [] };
-  const parsed = Migrations.safeParse(metadata);
-  if (!parsed.success) throw new ApiError(10006, describeIssue(parsed.error, 'migrations'));
+  const migrations = parse(metadata);
+  if (!migrations) return { objects: before, migrationTag: tag, deleted: [], taken: new Map() };
   try {
-    const { namespaces, tag: newTag, deleted } = migrate(before?.namespaces ?? [], tag, parsed.data);
+    const { namespaces, tag: newTag, deleted, taken } = migrate(before?.namespaces ?? [], tag, migrations, sources);
     const storage = before?.storage ?? randomBytes(16).toString('hex');
     return {
       objects: namespaces.length > 0 || before ? { storage, namespaces } : undefined,
       migrationTag: newTag,
-      deleted: deleted.map(({ id }) => id),
+      deleted: placesOf({ storage, namespaces: deleted }),
+      taken,
     };
   } catch (error) {
     if (error instanceof MigrationError) throw new ApiError(CODES[error.kind], error.message);
     throw error;
   }
+}
+
+function parse(metadata: unknown): Migrations | null {
+  if (metadata === undefined || metadata === null) return null;
+  const parsed = Migrations.safeParse(metadata);
+  if (!parsed.success) throw new ApiError(10006, describeIssue(parsed.error, 'migrations'));
+  return parsed.data;
+}
+
+/** Bindings to objects of another Worker that the upload takes over, or took before, are bindings to its own. */
+export function bindOwn(bindings: readonly Binding[], objects: WorkerObjects | undefined): Binding[] {
+  return bindings.map((binding) => {
+    if (binding.type !== 'durable_object_namespace' || !binding.other) return binding;
+    const { namespaceId } = binding.other;
+    const own = objects?.namespaces.find(({ id }) => id === namespaceId);
+    return own ? { name: binding.name, type: binding.type, className: own.className } : binding;
+  });
 }
 
 /** Before the script is tried: throws ApiError if a binding names a class that has no objects. */
