@@ -15,7 +15,7 @@ import { createHub } from '../../state/local-bus.ts';
 import { createDatabaseClient, type DatabaseClient } from './client.ts';
 import type { Database, Databases } from './databases.ts';
 import { DatabaseError } from './limits.ts';
-import { databaseVersion, storageOf } from './process.ts';
+import { databaseVersion } from './process.ts';
 import { openSnapshots } from './snapshots.ts';
 
 const bench = await openBench();
@@ -25,7 +25,7 @@ const owners = new Owners((isolate) => isolate.stop(2_000));
 let running: Isolate;
 hub.respond('local.d1-wake', async ({ accountId, id }: { accountId: string; id: string }) => {
   const version = await databaseVersion({ accountId, id }, systemWorker);
-  running = await owners.take(storageOf(id), () => bench.host.start({ version, tailed: false, entrypoints: [] }));
+  running = await owners.take(version.objects!, () => bench.host.start({ version, tailed: false, entrypoints: [] }));
   running.once('exit', () => hub.publish('local.isolates', { versionId: version.id, isolates: [], tailed: false }));
   return running.ref;
 });
