@@ -66,12 +66,18 @@ export class Bodies {
       yield sums.end();
     }
     const chunks = content[Symbol.asyncIterator]();
-    let first = await chunks.next();
-    while (!first.done && first.value.byteLength === 0) first = await chunks.next();
     let piece: Piece | null = null;
-    if (!first.done) {
-      const { hash } = await this.#blobs.put(Readable.from(blob(first.value, chunks), { objectMode: false }));
-      piece = { blob: hash, size };
+    try {
+      let first = await chunks.next();
+      while (!first.done && first.value.byteLength === 0) first = await chunks.next();
+      if (!first.done) {
+        const { hash } = await this.#blobs.put(Readable.from(blob(first.value, chunks), { objectMode: false }));
+        piece = { blob: hash, size };
+      }
+    } catch (error) {
+      // What the body is read from is let go; it may just wait for a chunk that never comes.
+      Promise.resolve(chunks.return?.()).catch(() => undefined);
+      throw error;
     }
     const checksums: Written['checksums'] = { md5: md5.digest('hex') };
     for (const [name, hash] of others) checksums[name] = hash.digest('hex');
@@ -95,6 +101,14 @@ export class Bodies {
 
   async delete(piece: Piece | null): Promise<void> {
     if (piece) await this.#blobs.delete(piece.blob);
+  }
+
+  /**
+   * Removes what was written for a document that could not be: unless that names it after all, as `named` tells, because a write can be durable
+   * although it failed.
+   */
+  async discard(piece: Piece | null, named: () => Promise<Piece | null | undefined>): Promise<void> {
+    if (piece && (await named())?.blob !== piece.blob) await this.delete(piece);
   }
 
   async *#readPiece({ blob, size }: Piece, start: number, end: number): AsyncGenerator<Buffer> {

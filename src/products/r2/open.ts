@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { layout } from '../../model/layout.ts';
 import { log, reason } from '../../model/log.ts';
+import type { Blobs } from '../../state/blobs.ts';
 import { type BucketUsage, openBucketUsage } from '../../state/bucket-usage.ts';
 import { openFileBlobs } from '../../state/file-blobs.ts';
 import type { Ledger } from '../../state/ledger.ts';
@@ -19,6 +20,8 @@ const SWEEP_PAUSE_MS = 50;
 
 export interface R2 {
   ledger: Ledger;
+  blobs: Blobs;
+  bodies: Bodies;
   buckets: Buckets;
   objects: Objects;
   uploads: Uploads;
@@ -48,6 +51,8 @@ export async function openR2(dataDir: string): Promise<R2> {
   let timer: NodeJS.Timeout | undefined;
   return {
     ledger,
+    blobs,
+    bodies,
     buckets,
     objects,
     uploads,

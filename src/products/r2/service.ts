@@ -150,14 +150,19 @@ async function sendBody(
   const chunks = objects.read(object, range ?? undefined);
   // A body that is damaged at its beginning can still be answered with an error.
   const first = await chunks.next();
-  response.writeHead(200, { 'cf-r2-metadata-size': frame.length, 'content-length': frame.length + size });
   async function* all() {
     yield frame;
     if (!first.done) yield first.value;
     yield* chunks;
   }
-  usage.count(bucket, { egressBytes: size });
-  await pipeline(Readable.from(all(), { objectMode: false }), response);
+  try {
+    response.writeHead(200, { 'cf-r2-metadata-size': frame.length, 'content-length': frame.length + size });
+    usage.count(bucket, { egressBytes: size });
+    await pipeline(Readable.from(all(), { objectMode: false }), response);
+  } finally {
+    // Who went away before the answer began leaves them open.
+    await chunks.return(undefined);
+  }
 }
 
 async function write(

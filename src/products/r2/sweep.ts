@@ -36,9 +36,8 @@ export interface SweepParts {
 /** `now` in ms since 1970. */
 export async function sweep(parts: SweepParts, now: number): Promise<void> {
   await removeGarbage(parts, now);
-  const buckets = await parts.buckets.list();
-  for (const bucket of buckets) await sweepBucket(parts, bucket, now);
-  await removeUploads(parts, new Map(buckets.map((bucket) => [bucket.id, bucket])), now);
+  for (const bucket of await parts.buckets.list()) await sweepBucket(parts, bucket, now);
+  await removeUploads(parts, now);
 }
 
 /** Removes bodies that were replaced or deleted some time ago. */
@@ -102,20 +101,26 @@ async function toInfrequentAccess(ledger: Ledger, bucket: Bucket, key: string, o
     .catch(() => undefined);
 }
 
-/** Gives up uploads that nobody completes, and those of buckets that are no more. */
-async function removeUploads({ ledger, uploads, pause }: SweepParts, buckets: Map<string, Bucket>, now: number) {
+/** Gives up uploads that nobody completes, and those of buckets that are no more; and parts whose upload ended while they were removed. */
+async function removeUploads({ ledger, buckets, uploads, pause }: SweepParts, now: number): Promise<void> {
+  // First the parts: an upload that is not found afterwards has ended.
+  const withParts = await uploads.idsWithParts(pause);
   for (let after: string | undefined; ; ) {
     const page = await ledger.list<Upload>('upload/', { limit: PAGE, ...(after && { after }) });
+    // After the uploads: a bucket that was made while the sweep ran is known then.
+    const known = new Map(page.length > 0 ? (await buckets.list()).map((bucket) => [bucket.id, bucket]) : []);
     for (const { key, value } of page) {
-      const bucket = buckets.get(key.split('/')[1]!);
+      withParts.delete(value.id);
+      const bucket = known.get(key.split('/')[1]!);
       if (bucket && now - value.initiated < maxAgeMs(bucket, value.key)) continue;
       await ledger.delete(key);
       await uploads.removeParts(value.id);
     }
-    if (page.length === 0) return;
+    if (page.length === 0) break;
     after = page.at(-1)!.key;
     await pause();
   }
+  for (const id of withParts) await uploads.removeParts(id);
 }
 
 /** Of uploads in parts: a rule's, or the 7 days that each bucket begins with. */

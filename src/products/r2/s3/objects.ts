@@ -84,14 +84,18 @@ export async function answerWithObject(
   const chunks = r2.objects.read(object, range ?? undefined);
   // A body that is damaged at its beginning can still be answered with an error.
   const first = await chunks.next();
-  response.writeHead(status, head);
-  if (first.done) return void response.end();
-  r2.usage.count(bucket, { egressBytes: length });
   async function* all() {
-    yield first.value as Buffer;
+    if (!first.done) yield first.value;
     yield* chunks;
   }
-  await pipeline(Readable.from(all(), { objectMode: false, highWaterMark: 1 }), response);
+  try {
+    response.writeHead(status, head);
+    r2.usage.count(bucket, { egressBytes: length });
+    await pipeline(Readable.from(all(), { objectMode: false, highWaterMark: 1 }), response);
+  } finally {
+    // Who went away before the answer began leaves them open.
+    await chunks.return(undefined);
+  }
 }
 
 /** If-Range: the range counts only for the object that the client knows (RFC 9110 section 13.1.5). */
