@@ -38,7 +38,7 @@ export async function openR2Bench(options: StartOptions = {}) {
   const bench = await openS3Bench(options);
   const { edge } = bench;
   await bench.s3.send(new CreateBucketCommand({ Bucket: BUCKET })).catch((error) => {
-    if (error.name !== 'BucketConflict') throw error;
+    if (error.name !== 'BucketAlreadyOwnedByYou') throw error;
   });
   const project = await edge.project(
     {

@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { isIP } from 'node:net';
 import { corsHeaders, matchingRule } from '../cors.ts';
 import type { Bucket } from '../documents.ts';
-import { R2Error } from '../limits.ts';
+import { R2Error, type R2ErrorName } from '../limits.ts';
 import type { R2 } from '../open.ts';
 import { r2ErrorOf } from '../service.ts';
 import type { Slurp } from '../slurp.ts';
@@ -23,6 +23,11 @@ const KEEP_ALIVE_MS = 65_000;
 /** A connection on which nothing moves. */
 const STALL_MS = 60_000;
 const MAX_HEADER_BYTES = 32 * 1024;
+/** Errors that clients of S3 know by another name: rclone makes a bucket before each copy, and takes this one for success. */
+const S3_NAMES: Partial<Record<R2ErrorName, string>> = {
+  BucketConflict: 'BucketAlreadyOwnedByYou',
+  UnequalParts: 'InvalidPart',
+};
 
 export interface S3Parts {
   r2: Pick<R2, 'ledger' | 'buckets' | 'objects' | 'uploads' | 'usage'>;
@@ -140,7 +145,7 @@ async function fail(
   }
   if (request.destroyed && !request.complete) return;
   const error = r2ErrorOf(thrown);
-  const Code = error.error === 'UnequalParts' ? 'InvalidPart' : error.error;
+  const Code = S3_NAMES[error.error] ?? error.error;
   const body = buildXml('Error', { Code, Message: error.message, RequestId: requestId }, false);
   // What nobody reads any more would be taken for the next request.
   const length = Number(request.headers['content-length'] ?? 0);
