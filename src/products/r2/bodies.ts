@@ -9,6 +9,7 @@ import { crc32 } from 'node:zlib';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Checksums, Piece } from './documents.ts';
 import { R2Error } from './limits.ts';
+import { passed } from './memory.ts';
 
 const SALT_BYTES = 16;
 const BLOCK_BYTES = 1024 * 1024;
@@ -61,6 +62,7 @@ export class Bodies {
           throw new R2Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed object size.');
         }
         for (const digest of all) digest.update(next.value);
+        passed(next.value.byteLength);
         yield next.value;
       }
       yield sums.end();
@@ -136,6 +138,7 @@ export class Bodies {
         if (crc32(block) !== sums.readUInt32LE((index - firstBlock) * SUM_BYTES)) {
           throw corrupted(blob, `its ${index + 1}. MiB is not what was put`);
         }
+        passed(block.length);
         const offset = index * BLOCK_BYTES;
         yield block.subarray(Math.max(0, start - offset), Math.min(block.length, end - offset + 1));
         waiting = [];
