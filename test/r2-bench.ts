@@ -9,7 +9,7 @@ import { openS3Bench } from './s3-bench.ts';
 export const BUCKET = 'files';
 export const MiB = 1024 * 1024;
 
-/** `/<key>`: GET and PUT of objects, POST of an upload in parts with its steps in the query. What fails is 500 with the reason. */
+/** `/?list=<options>`; `/<key>`: GET and PUT of objects, POST of an upload in parts with its steps in the query. What fails is 500 with the reason. */
 const WORKER = `
 export default {
   async fetch(request, { BUCKET }) {
@@ -18,6 +18,10 @@ export default {
     const id = searchParams.get('id');
     const upload = id && BUCKET.resumeMultipartUpload(key, id);
     try {
+      if (searchParams.has('list')) {
+        const page = await BUCKET.list(JSON.parse(searchParams.get('list')));
+        return Response.json({ ...page, objects: page.objects.map(({ key, customMetadata }) => ({ key, customMetadata })) });
+      }
       if (request.method === 'GET') {
         const object = await BUCKET.get(key);
         return object ? new Response(object.body, { headers: { etag: object.httpEtag } }) : new Response('absent', { status: 404 });

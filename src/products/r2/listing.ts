@@ -59,6 +59,11 @@ export async function listObjects(
   }
 }
 
+/** The order of lists: that of the keys' UTF-8 bytes. */
+export function compareKeys(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
 /** A position as a client keeps it. */
 export function encodeCursor(position: Position): string {
   return Buffer.from('key' in position ? `k${position.key}` : `p${position.prefix}`).toString('base64url');

@@ -12,7 +12,7 @@ import { BUCKET_HEADER } from './binding.ts';
 import { type Conditions, evaluate } from './conditions.ts';
 import type { Bucket, Checksums, HttpFields, ObjectMetadata, StoredObject } from './documents.ts';
 import { maxKeys, noSuchKey, preconditionFailed, R2Error } from './limits.ts';
-import { decodeCursor, encodeCursor, listObjects, type Position } from './listing.ts';
+import { compareKeys, decodeCursor, encodeCursor, listObjects, type Position } from './listing.ts';
 import { checkMetadata, storageClassOf } from './metadata.ts';
 import type { R2 } from './open.ts';
 import { type Asked, type ByteRange, parseRange, rangeOf } from './ranges.ts';
@@ -222,26 +222,31 @@ async function list({ ledger }: Pick<R2, 'ledger'>, bucket: Bucket, asked: Bindi
     ...(after && { after }),
   });
   const [http, custom] = [asked.include?.includes(0), asked.include?.includes(1)];
-  const objects: object[] = [];
-  let { next } = found;
-  let bytes = 0;
-  for (const { key, object } of found.objects) {
+  const shown = found.objects.map(({ key, object }) => {
     const { httpFields, customFields, ...shape } = headShape(key, object);
-    const shown = { ...shape, httpFields: http ? httpFields : {}, customFields: custom ? customFields : [] };
-    bytes += Buffer.byteLength(JSON.stringify(shown));
-    // What does not fit comes with the next page; prefixes between the objects would get lost, and are short.
-    if (bytes > MAX_LIST_BYTES && found.prefixes.length === 0) {
-      next = { key: (objects.at(-1) as { name: string }).name };
-      break;
-    }
-    objects.push(shown);
-  }
+    return { ...shape, httpFields: http ? httpFields : {}, customFields: custom ? customFields : [] };
+  });
+  const entries = [...shown, ...found.prefixes].sort((a, b) => compareKeys(nameIn(a), nameIn(b)));
+  let bytes = 0;
+  const end = entries.findIndex((entry) => {
+    bytes += Buffer.byteLength(JSON.stringify(entry));
+    return bytes > MAX_LIST_BYTES;
+  });
+  // What does not fit comes with the next page.
+  const fitting = end < 0 ? entries : entries.slice(0, end);
+  const last = fitting.at(-1);
+  const next = end < 0 ? found.next : typeof last === 'string' ? { prefix: last } : { key: last!.name };
   return {
-    objects,
+    objects: fitting.filter((entry) => typeof entry !== 'string'),
     truncated: next !== null,
     ...(next && { cursor: encodeCursor(next) }),
-    delimitedPrefixes: found.prefixes,
+    delimitedPrefixes: fitting.filter((entry) => typeof entry === 'string'),
   };
+}
+
+/** Of an object, or a prefix. */
+function nameIn(entry: string | { name: string }): string {
+  return typeof entry === 'string' ? entry : entry.name;
 }
 
 /** R2HeadResponse of r2-api.capnp. */

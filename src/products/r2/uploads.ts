@@ -1,7 +1,6 @@
 /** Uploads in parts: each part is durable when it is acknowledged; the object is there when the upload is completed, all at once. */
 import { createHash, randomBytes } from 'node:crypto';
 import { type Ledger, RevisionConflict, type Write } from '../../state/ledger.ts';
-import { ledgerKey } from '../../state/ordered-keys.ts';
 import type { Bodies } from './bodies.ts';
 import type { Conditions } from './conditions.ts';
 import {
@@ -15,6 +14,7 @@ import {
   type UploadedPart,
 } from './documents.ts';
 import { checkObjectKey, R2, R2Error } from './limits.ts';
+import { compareKeys } from './listing.ts';
 import { type ChecksumCheck, garbage, type Objects } from './objects.ts';
 
 /** Documents removed with one write. */
@@ -281,8 +281,4 @@ function etagOf(parts: UploadedPart[]): string {
   const md5 = createHash('md5');
   for (const { etag } of parts) md5.update(Buffer.from(etag, 'hex'));
   return `${md5.digest('hex')}-${parts.length}`;
-}
-
-function compareKeys(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(ledgerKey('', a)), Buffer.from(ledgerKey('', b)));
 }

@@ -15,6 +15,9 @@ import { buildXml } from './xml.ts';
 /** Of a body that is a document. */
 const MAX_XML_BYTES = 2 * 1024 * 1024;
 
+/** A connection on which nothing moves, although it should, is closed. */
+export const STALL_MS = 60_000;
+
 export interface Target {
   bucket: string | null;
   key: string | null;
@@ -108,12 +111,23 @@ export class Call {
       hash?.update(chunk);
       yield chunk;
     }
+    this.takesLong();
     if (announced !== undefined && length !== Number(announced)) {
       throw new R2Error('IncompleteBody', 'The request body terminated unexpectedly.');
     }
     if (hash && hash.digest('hex') !== payload) {
       throw new R2Error('BadDigest', 'The provided x-amz-content-sha256 header does not match what was computed.');
     }
+  }
+
+  /** Nothing moves on the connection while the disk works: that is no client that stalls. The next request has its time again. */
+  takesLong(): void {
+    this.request.setTimeout(0);
+  }
+
+  /** From here on it moves again, or the client stalls. */
+  moves(): void {
+    this.request.setTimeout(STALL_MS);
   }
 
   /** A small body as text. Throws R2Error EntityTooLarge, BadDigest. */

@@ -29,7 +29,9 @@ export async function getObject(call: Call): Promise<void> {
   const bucket = await call.bucket(READ);
   const key = call.target.key!;
   r2.usage.count(bucket, { classB: 1 });
+  call.takesLong();
   const object = (await r2.objects.find(bucket, key)) ?? (await slurp.take(bucket, key));
+  call.moves();
   if (!object) throw noSuchKey();
   const overrides: Record<string, string> = {};
   for (const name of OVERRIDES) {
@@ -190,9 +192,11 @@ export async function copyObject(call: Call): Promise<void> {
       'This copy request is illegal because it is trying to copy an object to itself without changing its metadata.',
     );
   }
+  checkCopySize(source.object.size);
   const { http, custom } = source.object;
   const kept = { http, custom, storageClass: storageClassOf(call.header('x-amz-storage-class'), bucket.storageClass) };
   usage.count(bucket, { classA: 1 });
+  call.takesLong();
   const object = await objects.put(bucket, key, objects.read(source.object), {
     metadata: directive === 'COPY' ? kept : metadataOf(call, bucket),
     conditions: conditionsOf(call.headers),
@@ -200,6 +204,15 @@ export async function copyObject(call: Call): Promise<void> {
   });
   if (!object) throw preconditionFailed();
   call.sendXml('CopyObjectResult', { ETag: `"${object.etag}"`, LastModified: new Date(object.uploaded).toISOString() });
+}
+
+/** Throws R2Error InvalidRequest, before anything is copied. */
+export function checkCopySize(size: number): void {
+  if (size <= R2.uploadBytes) return;
+  throw new R2Error(
+    'InvalidRequest',
+    `The specified copy source is larger than the maximum allowable size for a copy source: ${R2.uploadBytes}`,
+  );
 }
 
 /** The object that a copy names, under its conditions. Throws R2Error NoSuchKey, NoSuchBucket, AccessDenied, PreconditionFailed. */
@@ -212,6 +225,7 @@ export async function copySource(call: Call): Promise<{ bucket: Bucket; key: str
   const { r2, slurp } = call.parts;
   const bucket = await r2.buckets.get(call.token.accountId, name);
   r2.usage.count(bucket, { classB: 1 });
+  call.takesLong();
   const object = (await r2.objects.find(bucket, key)) ?? (await slurp.take(bucket, key));
   if (!object) throw noSuchKey();
   const conditions = conditionsOf(call.headers, 'x-amz-copy-source-');
