@@ -13,8 +13,15 @@ const MAX_VECTORS = 512;
 /** A file that nobody wrote to for this long is not being written, whoever began it. */
 const ABANDONED_MS = 3_600_000;
 
-/** Opens or creates the store in `directory`. `path` gives the file of a blob, for readers on the same machine. */
-export async function openFileBlobs(directory: string): Promise<Blobs & { path(hash: string): string }> {
+export interface FileBlobs extends Blobs {
+  /** The file of a blob, for readers on the same machine. */
+  path(hash: string): string;
+  /** Hashes of the blobs in a folder (two hex digits) that were written before this time (ms since 1970). */
+  older(folder: string, before: number): Promise<string[]>;
+}
+
+/** Opens or creates the store in `directory`. */
+export async function openFileBlobs(directory: string): Promise<FileBlobs> {
   const incoming = join(directory, 'incoming');
   await mkdir(incoming, { recursive: true, mode: 0o700 });
   const self = await writerOf(process.pid);
@@ -38,6 +45,19 @@ export async function openFileBlobs(directory: string): Promise<Blobs & { path(h
   return {
     path,
     size,
+
+    async older(folder, before) {
+      const names = await readdir(join(directory, folder)).catch((error: unknown) => {
+        if (isAbsent(error)) return [];
+        throw error;
+      });
+      const found: string[] = [];
+      for (const name of names) {
+        const info = await stat(join(directory, folder, name)).catch(() => null);
+        if (info && info.mtimeMs < before && /^[0-9a-f]{64}$/.test(name)) found.push(name);
+      }
+      return found;
+    },
 
     async put(content) {
       const temporary = join(incoming, `${self}-${randomUUID()}`);

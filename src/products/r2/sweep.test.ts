@@ -1,9 +1,11 @@
 /** What R2 does by itself: rules of buckets, bytes that nobody names, uploads that nobody completes, and the true sums. */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { type Bucket, keys, type LifecycleRule, type StoredObject } from './documents.ts';
 import { LifecycleRules } from './lifecycle.ts';
 import type { R2 } from './open.ts';
+import { FOLDERS, Strays } from './strays.ts';
 import { GARBAGE_MS, sweep } from './sweep.ts';
 import { chunked, newBucket, openTimes, PLAIN, whole } from './testing.ts';
 
@@ -82,8 +84,7 @@ describe('a rule', () => {
         },
       },
     });
-    const { ledger, buckets, uploads, bodies, usage } = r2;
-    await sweep({ ledger, buckets, objects, uploads, bodies, usage, pause: async () => undefined }, Date.now() + DAY);
+    await sweep({ ...r2, objects, pause: async () => undefined }, Date.now() + DAY);
     assert.deepEqual(await left(bucket), ['a']);
     assert.equal(String(await whole(r2.objects.read((await r2.objects.find(bucket, 'a'))!))), 'new');
     await r2.objects.delete(bucket, ['a']);
@@ -134,13 +135,12 @@ describe('an upload', () => {
     // Something to pause at.
     await bucketWith([], ['x']);
     const late: { bucket?: Bucket; id?: string } = {};
-    const { ledger, buckets, objects, uploads, bodies, usage } = r2;
     const pause = async () => {
       if (late.bucket) return;
       late.bucket = await newBucket(other);
       late.id = await upload(late.bucket, 'new');
     };
-    await sweep({ ledger, buckets, objects, uploads, bodies, usage, pause }, Date.now());
+    await sweep({ ...r2, pause }, Date.now());
     assert.deepEqual(await open(gone), []);
     assert.deepEqual(await open(late.bucket!), ['new']);
     assert.equal((await r2.uploads.parts(late.id!)).length, 1);
@@ -181,6 +181,86 @@ describe('bytes that nobody names', () => {
     await r2.objects.delete(bucket, names);
     await r2.sweep(Date.now() + GARBAGE_MS + 1000);
     assert.equal(files().length, before);
+  });
+});
+
+describe('bodies that no document names, as a killed process leaves them', () => {
+  /** On disk, a day old. */
+  async function stray(text: string): Promise<string> {
+    const { piece } = await r2.bodies.write(chunked(Buffer.from(text)), { maxBytes: 1000 });
+    return r2.blobs.path(piece!.blob);
+  }
+  const searched = (at: number) => r2.sweep(at, FOLDERS);
+
+  it('are removed a day later, when two sweeps found them', async () => {
+    const path = await stray('lost');
+    const old = Date.now() + DAY + MINUTE;
+    for (let i = 0; i < 2; i++) await searched(old - 2 * MINUTE);
+    assert.ok(existsSync(path));
+    await searched(old);
+    assert.ok(existsSync(path));
+    await searched(old);
+    assert.ok(!existsSync(path));
+  });
+
+  it('are found by the hour, one folder in each', async () => {
+    const path = await stray('found by the hour');
+    const folder = Number.parseInt(path.split('/').at(-2)!, 16);
+    const hour = 3_600_000;
+    // The hour of its folder, some days from now.
+    let at = Math.ceil((Date.now() + DAY) / hour);
+    while (at % 256 !== folder) at++;
+    await r2.sweep((at - 1) * hour);
+    await r2.sweep((at + 1) * hour);
+    await r2.sweep((at + 2) * hour);
+    assert.ok(existsSync(path));
+    await r2.sweep(at * hour);
+    await r2.sweep((at + 1) * hour);
+    assert.ok(!existsSync(path));
+  });
+
+  it('stay if they get a document before the second sweep', async () => {
+    const bucket = await newBucket(r2);
+    const { piece, size } = await r2.bodies.write(chunked(Buffer.from('late')), { maxBytes: 1000 });
+    const old = Date.now() + DAY + MINUTE;
+    await searched(old);
+    const object = (await put(bucket, 'k'))!;
+    await r2.objects.commit(bucket, 'k', { ...object, version: 'f'.repeat(32), size, body: piece });
+    await searched(old);
+    assert.equal(String(await whole(r2.objects.read((await r2.objects.find(bucket, 'k'))!))), 'late');
+    await r2.objects.delete(bucket, ['k']);
+  });
+
+  it('are none of those of objects, parts, garbage, or of an upload that is completed while the sweep looks', async () => {
+    const bucket = await newBucket(r2);
+    await put(bucket, 'k');
+    const size = 5 * 1024 * 1024;
+    const { id } = await r2.uploads.create(bucket, 'parts', PLAIN);
+    const parts: { number: number; etag: string }[] = [];
+    for (const number of [1, 2]) {
+      parts.push(await r2.uploads.uploadPart(bucket, 'parts', id, number, chunked(Buffer.alloc(size, number))));
+    }
+    const open = await r2.uploads.create(bucket, 'open', PLAIN);
+    await r2.uploads.uploadPart(bucket, 'open', open.id, 1, chunked(Buffer.from('open')));
+    const old = Date.now() + DAY + MINUTE;
+    // Garbage that is too young for this sweep.
+    const key = keys.garbage(old, 'a'.repeat(32));
+    const garbage = await r2.bodies.write(chunked(Buffer.from('garbage')), { maxBytes: 1000 });
+    await r2.ledger.put(key, { version: 'a'.repeat(32), body: garbage.piece });
+    let step = 0;
+    const pause = async () => {
+      if (step++ === 0) await other.uploads.complete(bucket, 'parts', id, parts);
+    };
+    const strays = new Strays(r2.ledger, r2.blobs, pause);
+    for (let i = 0; i < 3; i++) await sweep({ ...r2, strays, pause: async () => undefined }, old, FOLDERS);
+    assert.ok(step > 1);
+    const object = (await r2.objects.find(bucket, 'parts'))!;
+    assert.equal((await whole(r2.objects.read(object))).length, 2 * size);
+    assert.equal(String(await whole(r2.objects.read((await r2.objects.find(bucket, 'k'))!))), 'k');
+    const [part] = await r2.uploads.parts(open.id);
+    assert.equal(String(await whole(r2.bodies.read([part!.piece!], 0, 3))), 'open');
+    assert.equal(String(await whole(r2.bodies.read([garbage.piece!], 0, 6))), 'garbage');
+    await r2.objects.delete(bucket, ['parts', 'k']);
   });
 });
 

@@ -1,4 +1,5 @@
 /** What R2 does by itself, each hour: objects and uploads whose time is over by a rule, bytes that nobody names any more, and the true sums. */
+import { log } from '../../model/log.ts';
 import type { BucketUsage } from '../../state/bucket-usage.ts';
 import type { Ledger } from '../../state/ledger.ts';
 import type { Bodies } from './bodies.ts';
@@ -15,6 +16,7 @@ import {
 import { R2 } from './limits.ts';
 import { listObjects, type Position } from './listing.ts';
 import type { Objects } from './objects.ts';
+import type { Strays } from './strays.ts';
 import type { Uploads } from './uploads.ts';
 
 /** A body that was replaced is kept this long for those who read it. */
@@ -29,14 +31,19 @@ export interface SweepParts {
   uploads: Uploads;
   bodies: Bodies;
   usage: BucketUsage;
+  strays: Strays;
   /** Awaited between two pages: requests go first. */
   pause(): Promise<unknown>;
 }
 
-/** `now` in ms since 1970. */
-export async function sweep(parts: SweepParts, now: number): Promise<void> {
+/** `now` in ms since 1970. `folders`: of bodies, where those that nobody names are looked for. */
+export async function sweep(parts: SweepParts, now: number, folders?: string[]): Promise<void> {
+  const { strays } = parts;
   await removeGarbage(parts, now);
+  await strays.begin(now, folders);
   for (const bucket of await parts.buckets.list()) await sweepBucket(parts, bucket, now);
+  const removed = await strays.finish();
+  if (removed > 0) log('info', 'bodies of R2 that nothing named were removed', { removed });
   await removeUploads(parts, now);
 }
 
@@ -63,7 +70,7 @@ async function removeGarbage({ ledger, bodies, pause }: SweepParts, now: number)
 
 /** Applies the rules to a bucket's objects, and adds up what it holds. */
 async function sweepBucket(parts: SweepParts, bucket: Bucket, now: number): Promise<void> {
-  const { ledger, objects, usage, pause } = parts;
+  const { ledger, objects, usage, strays, pause } = parts;
   const since = usage.holds(bucket.id) ?? { storedBytes: 0, objects: 0 };
   const counted = { storedBytes: 0, objects: 0 };
   for (let after: Position | undefined; ; ) {
@@ -71,6 +78,7 @@ async function sweepBucket(parts: SweepParts, bucket: Bucket, now: number): Prom
     for (const { key, object } of page.objects) {
       counted.storedBytes += object.size;
       counted.objects++;
+      await strays.named(object);
       const rule = (is: (rule: LifecycleRule) => boolean) =>
         bucket.lifecycle.some((each) => each.enabled && key.startsWith(each.conditions.prefix) && is(each));
       if (rule((each) => isDue(each.deleteObjectsTransition, object.uploaded, now))) {
