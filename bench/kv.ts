@@ -26,7 +26,7 @@ export const WRITES_KEYS = `export default { async fetch(request, env) {
   const { searchParams } = new URL(request.url);
   const count = Number(searchParams.get('count'));
   const prefix = crypto.randomUUID();
-  for (let i = 0; i < count; i++) await env.KV.put(prefix + i, 'x'.repeat(100));
+  try { for (let i = 0; i < count; i++) await env.KV.put(prefix + i, 'x'.repeat(100)); } catch (error) { return new Response(error.message, { status: 500 }); }
   return new Response('ok');
 } }`;
 

@@ -66,6 +66,49 @@ export async function nginxBefore(upstream: string, edge: Edge, host: string): P
   }
 }
 
+/** nginx that serves files of a directory and stores what is PUT there. */
+export async function nginxFiles(files: string): Promise<{ http: number; stop(): Promise<void> }> {
+  const directory = mkdtempSync(join(tmpdir(), 'selvedge-bench-nginx-'));
+  const http = await freePort();
+  writeFileSync(
+    join(directory, 'nginx.conf'),
+    `${process.getuid?.() === 0 ? 'user root;' : ''}
+daemon off;
+worker_processes 1;
+pid ${directory}/nginx.pid;
+error_log stderr error;
+events {}
+http {
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  client_max_body_size 0;
+  client_body_temp_path ${files}/tmp;
+  server {
+    listen 127.0.0.1:${http};
+    root ${files};
+    dav_methods PUT;
+  }
+}
+`,
+  );
+  mkdirSync(join(directory, 'logs'));
+  const child = spawn('nginx', ['-p', directory, '-c', join(directory, 'nginx.conf'), '-e', 'stderr'], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: withSbin(),
+  });
+  child.on('error', (error) => console.error(error.message));
+  const stop = async () => {
+    await stopped(child);
+    rmSync(directory, { recursive: true, force: true });
+  };
+  await answering(http).catch(async (error) => {
+    await stop();
+    throw error;
+  });
+  return { http, stop };
+}
+
 function configuration(directory: string, upstream: string, http: number, https: number): string {
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((name) => `  ${name}_temp_path ${directory}/${name};`)

@@ -25,6 +25,7 @@ import { row as neighbour } from './rows/neighbour.ts';
 import { row as objectBroadcast } from './rows/object-broadcast.ts';
 import { row as objectIncrement } from './rows/object-increment.ts';
 import { row as passthrough } from './rows/passthrough.ts';
+import { row as r2S3 } from './rows/r2-s3.ts';
 import { row as replacement } from './rows/replacement.ts';
 import { row as route } from './rows/route.ts';
 import { row as switchOver } from './rows/switch-over.ts';
@@ -56,6 +57,7 @@ const ROWS: Record<string, Row> = {
   'object-increment': objectIncrement,
   'object-broadcast': objectBroadcast,
   'cache-hit': cacheHit,
+  'r2-s3': r2S3,
 };
 
 const asked = process.argv.slice(2);

@@ -345,12 +345,6 @@ describe('migrations', () => {
       /does not export class 'Absent'/,
     ],
     [
-      'a binding to another Worker',
-      { durable_objects: { bindings: [{ name: 'X', class_name: 'Tally', script_name: 'objects' }] }, migrations: [] },
-      SOURCE('x'),
-      /another Worker/,
-    ],
-    [
       'a transfer',
       { migrations: [{ tag: 'v1', transferred_classes: [{ from: 'Tally', from_script: 'objects', to: 'Counter' }] }] },
       SOURCE('x'),

@@ -83,6 +83,20 @@ const cases = {
       delimited: keys(await BUCKET.list({ prefix: 'l/', delimiter: '/' })), pages, after: keys(await BUCKET.list({ prefix: 'l/', startAfter: 'l/d/1' })),
       included: shown((await BUCKET.list({ prefix: 'l/a', include: ['customMetadata', 'httpMetadata'] })).objects[0]) };
   },
+  async heavy({ BUCKET }) {
+    for (let i = 0; i < 90; i++) await BUCKET.put('heavy/' + (i % 3) + '/' + i, '', { customMetadata: { a: 'x'.repeat(8000) } });
+    for (let i = 0; i < 30; i++) await BUCKET.put('heavy/' + i, '', { customMetadata: { a: 'x'.repeat(8000) } });
+    const found = [];
+    let pages = 0;
+    for (let cursor; ; pages++) {
+      const page = await BUCKET.list({ prefix: 'heavy/', include: ['customMetadata'], cursor });
+      found.push(...page.objects.map(({ key, customMetadata }) => key + customMetadata.a.length));
+      if (!page.truncated) break;
+      cursor = page.cursor;
+    }
+    const delimited = await BUCKET.list({ prefix: 'heavy/', delimiter: '/', include: ['customMetadata'] });
+    return { found: new Set(found).size, pages, prefixes: delimited.delimitedPrefixes, objects: delimited.objects.length };
+  },
   async remove({ BUCKET }) {
     for (const key of ['r1', 'r2', 'r3']) await BUCKET.put(key, key);
     await BUCKET.delete('r1');
@@ -261,6 +275,13 @@ describe('the R2 binding', () => {
     });
     assert.deepEqual(plain, {});
     assert.deepEqual([included.custom, included.http], [{ key: 'l/a' }, { contentType: 'x/3' }]);
+  });
+
+  it('lists objects with much metadata in shorter pages', async () => {
+    const { found, pages, prefixes, objects } = await run('heavy');
+    assert.equal(found, 120);
+    assert.ok(pages >= 1);
+    assert.deepEqual([prefixes, objects], [['heavy/0/', 'heavy/1/', 'heavy/2/'], 30]);
   });
 
   it('deletes one and many', async () => {

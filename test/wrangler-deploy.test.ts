@@ -184,11 +184,6 @@ describe('wrangler deploy refuses', () => {
   });
 
   for (const [product, config] of [
-    [
-      'D1',
-      { d1_databases: [{ binding: 'STORE', database_id: '11111111-1111-4111-8111-111111111111', database_name: 'x' }] },
-    ],
-    ['Analytics Engine', { analytics_engine_datasets: [{ binding: 'STORE' }] }],
     ['Workers AI', { ai: { binding: 'STORE' } }],
     ['Hyperdrive', { hyperdrive: [{ binding: 'STORE', id: 'a'.repeat(32) }] }],
   ] as const) {

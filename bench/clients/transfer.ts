@@ -6,6 +6,8 @@ interface Task {
   host: string;
   path: string;
   up: number;
+  /** POST if there is a body, else GET, by default. */
+  method?: string;
 }
 
 export interface Transferred {
@@ -18,7 +20,7 @@ export interface Transferred {
   tail: string;
 }
 
-const { port, host, path, up } = JSON.parse(process.argv[2]!) as Task;
+const { port, host, path, up, method = up > 0 ? 'POST' : 'GET' } = JSON.parse(process.argv[2]!) as Task;
 const piece = Buffer.alloc(256 * 1024, 'a');
 const buffer = Buffer.alloc(256 * 1024);
 let left = up;
@@ -39,7 +41,6 @@ const socket = connect({
     },
   },
 });
-const method = up > 0 ? 'POST' : 'GET';
 socket.write(`${method} ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\nContent-Length: ${up}\r\n\r\n`);
 function send(): void {
   while (left > 0) {

@@ -30,7 +30,11 @@ export const row: Row = {
         return (WRITERS * PUTS * 1000) / (performance.now() - began);
       };
       const byKv = () =>
-        rate(() => Promise.all(Array.from({ length: WRITERS }, () => edge.request(host, `/?count=${PUTS}`))));
+        rate(async () => {
+          const answers = Array.from({ length: WRITERS }, () => edge.request(host, `/?count=${PUTS}`));
+          for (const { status, text } of await Promise.all(answers))
+            if (status !== 200) throw new Error(text.slice(0, 500));
+        });
       const bySqlite = () =>
         rate(() => {
           for (let i = 0; i < PUTS; i++) {

@@ -20,7 +20,7 @@ function refused(ended: Ended, message: RegExp): void {
 }
 
 describe('selvedge, before anything runs', () => {
-  const commands = ['up', 'status', 'doctor', 'account', 'token', 'zone', 'rollout', 'usage', 'ca', 'wrangler'];
+  const commands = ['up', 'status', 'doctor', 'account', 'token', 'zone', 'rollout', 'r2', 'usage', 'ca', 'wrangler'];
 
   for (const command of commands) {
     it(`${command} --help says what it does, with an example`, async () => {

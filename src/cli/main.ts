@@ -4,6 +4,7 @@ import { accountCommand } from './account.ts';
 import { caCommand } from './ca.ts';
 import { configCommand } from './config.ts';
 import { doctorCommand } from './doctor.ts';
+import { r2Command } from './r2.ts';
 import { rolloutCommand } from './rollout.ts';
 import { statusCommand } from './status.ts';
 import { tokenCommand } from './token.ts';
@@ -37,6 +38,7 @@ for (const command of [
   tokenCommand(),
   zoneCommand(),
   rolloutCommand(),
+  r2Command(),
   usageCommand(),
   caCommand(),
   wranglerCommand(),

@@ -5,6 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Account, Token } from '../model/documents.ts';
 import { keys } from '../model/keys.ts';
+import { S3_LABEL } from '../model/route.ts';
 import { type Ledger, RevisionConflict } from '../state/ledger.ts';
 import { ApiError } from './errors.ts';
 
@@ -31,6 +32,7 @@ export async function createAccount(ledger: Ledger, input: { name: string; subdo
     );
   }
   const account: Account = { id: newId(), name, subdomain, createdOn: new Date().toISOString() };
+  if (subdomain === S3_LABEL) throw new ApiError(10032, `The subdomain "${subdomain}" is that of the S3 API.`);
   const claim = await ledger.get<{ accountId: string }>(keys.subdomain(subdomain));
   // A claim without its account is what a process left that was killed between these two writes.
   const taken = claim && (await ledger.get(keys.account(claim.value.accountId)));

@@ -1,6 +1,11 @@
 /** The whole control API: every endpoint in one list. */
+import { registerAnalytics } from '../products/analytics-engine/api.ts';
+import { registerD1 } from '../products/d1/api.ts';
+import { d1Figures } from '../products/d1/figures.ts';
 import { registerObjects } from '../products/durable-objects/api.ts';
 import { registerKv } from '../products/kv/api.ts';
+import { registerQueues } from '../products/queues/api.ts';
+import { registerQueueMessages } from '../products/queues/messages-api.ts';
 import { r2Figures } from '../products/r2/api/figures.ts';
 import { registerR2 } from '../products/r2/api/index.ts';
 import type { Usage } from '../state/usage.ts';
@@ -49,9 +54,13 @@ export async function createApi(
   registerServices(app, context);
   registerAssetsUpload(app, context);
   registerKv(app, context);
+  registerQueues(app, context);
+  registerQueueMessages(app, context);
   registerR2(app, context);
-  registerGraphql(app, context, r2Figures(context));
+  registerGraphql(app, context, { ...r2Figures(context), ...d1Figures(context.bus) });
   registerObjects(app, context);
+  registerAnalytics(app, context);
+  const d1 = registerD1(app, context);
   registerSelvedge(app, context);
   registerUsage(app, context, usage);
   const tails = registerTails(app, context);
@@ -60,6 +69,7 @@ export async function createApi(
     app,
     async close() {
       tails.close();
+      d1.close();
       await Promise.all([rollouts.close(), watch.close()]);
     },
   };

@@ -42,6 +42,11 @@ class Reply {
     this.status = status;
     this.info = info;
   }
+
+  /** The same with another result. */
+  with(result: unknown): Reply {
+    return new Reply(result, this.status, this.info);
+  }
 }
 
 /** For handlers that answer with another status than 200, or with a `result_info`. */

@@ -10,8 +10,7 @@ import { decode, sign } from 'hono/jwt';
 import type { AssetManifest } from '../model/documents.ts';
 import { keys } from '../model/keys.ts';
 import type { Settings } from '../model/settings.ts';
-import { openKv } from '../products/kv/open.ts';
-import { openR2 } from '../products/r2/open.ts';
+import { closeProducts, openCoreProducts } from '../products/state.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { createHub } from '../state/local-bus.ts';
 import { openObjectFiles } from '../state/object-files.ts';
@@ -40,8 +39,7 @@ async function open(): Promise<void> {
     settings: {} as Settings,
     ledger: openSqliteLedger(join(directory, 'ledger.sqlite')),
     blobs: await openFileBlobs(join(directory, 'blobs')),
-    kv: await openKv(directory),
-    r2: await openR2(directory),
+    ...(await openCoreProducts(directory)),
     objectFiles: openObjectFiles(join(directory, 'objects')),
     vault: openVault(join(directory, 'secret.key')),
     bus: createHub(),
@@ -52,8 +50,7 @@ async function open(): Promise<void> {
 }
 
 async function close(): Promise<void> {
-  await context.kv.close();
-  await context.r2.close();
+  await closeProducts(context);
   await context.ledger.close();
   await context.blobs.close();
   await context.bus.close();

@@ -2,8 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Settings } from '../model/settings.ts';
-import type { Kv } from '../products/kv/open.ts';
-import type { R2 } from '../products/r2/open.ts';
+import type { CoreProducts } from '../products/state.ts';
 import type { Blobs } from '../state/blobs.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Ledger } from '../state/ledger.ts';
@@ -18,12 +17,10 @@ export interface Sealer {
 /** Takes over the connection: must answer or destroy `socket`. */
 export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
-export interface CoreContext {
+export interface CoreContext extends CoreProducts {
   settings: Settings;
   ledger: Ledger;
   blobs: Blobs;
-  kv: Kv;
-  r2: R2;
   objectFiles: ObjectFiles;
   vault: Sealer;
   bus: Bus;

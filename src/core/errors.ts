@@ -85,6 +85,36 @@ export const ERRORS = {
   10014: { status: 400, meaning: 'The account has a KV namespace of this title already.' },
   10041: { status: 400, meaning: 'A binding names a KV namespace that does not exist on this account.' },
 
+  // Queues (https://developers.cloudflare.com/queues/reference/error-codes/)
+  10104: { status: 404, meaning: 'The queue of a message does not exist on this account.' },
+  10202: { status: 400, meaning: 'The delay of a batch is not valid.' },
+  10203: { status: 400, meaning: 'The content type or the delay of a message is not valid.' },
+  10204: { status: 413, meaning: 'A message is larger than 128 KB.' },
+  10205: { status: 413, meaning: 'A batch of messages is larger than 256 KB.' },
+  10206: { status: 400, meaning: 'A batch has no message, or more than 100.' },
+  10207: { status: 400, meaning: 'The body of a request about messages is not of the form that is expected.' },
+  10208: { status: 400, meaning: 'The body of a request about messages is not valid JSON.' },
+  10250: { status: 429, meaning: 'More messages come than the disk takes: try again later.' },
+  10251: { status: 429, meaning: 'The queue has the largest backlog that it may have.' },
+  11000: { status: 404, meaning: 'The queue does not exist on this account.' },
+  11001: { status: 400, meaning: 'The Worker that is to consume a queue has no queue() handler.' },
+  11002: { status: 404, meaning: 'The queue has no such consumer, or none that pulls.' },
+  11003: { status: 400, meaning: 'Not a valid name for a queue.' },
+  11004: { status: 409, meaning: 'The queue has a consumer already.' },
+  11005: { status: 403, meaning: 'The account has the most queues that it may have.' },
+  11009: { status: 409, meaning: 'The account has a queue of this name already.' },
+  10064: { status: 409, meaning: 'The Worker consumes a queue: remove the consumer, or delete with force=true.' },
+  100127: { status: 400, meaning: 'The settings of a consumer of a queue are not valid.' },
+  100128: { status: 400, meaning: 'The settings of a queue are not valid.' },
+  15000: { status: 500, meaning: 'A queue failed; the log of the machine says why.' },
+
+  // D1
+  7400: { status: 400, meaning: 'The request to D1 is malformed: the message says what and why.' },
+  7404: { status: 404, meaning: 'The D1 database does not exist on this account.' },
+  7406: { status: 403, meaning: 'The account has the most D1 databases that it may have.' },
+  7500: { status: 400, meaning: 'The SQL failed, or its database did not answer; the message is SQLite’s or D1’s.' },
+  7502: { status: 400, meaning: 'The account has a D1 database of this name already.' },
+
   // Durable Objects
   10061: { status: 400, meaning: 'A binding names a class that is not configured to implement Durable Objects.' },
   10066: { status: 404, meaning: 'The Durable Object namespace does not exist on this account.' },
@@ -112,9 +142,16 @@ export const ERRORS = {
     meaning: 'This Selvedge has no price sheet (`prices` in its configuration), so it makes no bills.',
   },
 
+  // Moving in from S3
+  10331: { status: 404, meaning: 'The job that copies a bucket from S3 does not exist on this account.' },
+  10332: {
+    status: 409,
+    meaning: 'The account has the most jobs running that it may have, or the job has ended or is not paused.',
+  },
+
   // Tail sessions
   10063: { status: 403, meaning: 'The Worker has the most tail sessions that it may have.' },
-  10064: { status: 404, meaning: 'No such tail session on this Worker.' },
+  10065: { status: 404, meaning: 'No such tail session on this Worker.' },
 } as const satisfies Record<number, { status: number; meaning: string }>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -2,8 +2,7 @@
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
-import { openKv } from '../products/kv/open.ts';
-import { openR2 } from '../products/r2/open.ts';
+import { closeProducts, openCoreProducts, startSweeping } from '../products/state.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
 import { openObjectFiles } from '../state/object-files.ts';
@@ -16,10 +15,8 @@ const settings = settingsFromEnv();
 const paths = layout(settings.dataDir);
 const ledger = openSqliteLedger(paths.ledger);
 const blobs = await openFileBlobs(paths.blobs);
-const kv = await openKv(settings.dataDir);
-kv.startSweeping();
-const r2 = await openR2(settings.dataDir);
-r2.startSweeping();
+const products = await openCoreProducts(settings.dataDir);
+startSweeping(products);
 const usage = openUsage(paths.usage);
 const bus = connectBus();
 // First of all: the supervisor may be stopped while this process still starts.
@@ -29,8 +26,7 @@ const server = await startCore({
   settings,
   ledger,
   blobs,
-  kv,
-  r2,
+  ...products,
   objectFiles,
   vault: openVault(paths.secretKey),
   bus,
@@ -54,8 +50,7 @@ bus.publish('local.ready', { name: 'core', pid: process.pid });
 async function stop(): Promise<void> {
   await server.close();
   usage.close();
-  await kv.close();
-  await r2.close();
+  await closeProducts(products);
   await ledger.close();
   await blobs.close();
   process.exit(0);

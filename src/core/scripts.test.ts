@@ -45,9 +45,9 @@ describe('an upload that is wrong is refused, and nothing of it stays', () => {
     ['an unknown compatibility flag', () => upload({ compatibility_flags: ['no_such_flag'] }), 10021, /no_such_flag/],
     [
       'a binding of an absent product',
-      () => upload({ bindings: [{ name: 'Q', type: 'queue', queue_name: 'q' }] }),
+      () => upload({ bindings: [{ name: 'H', type: 'hyperdrive', id: 'h' }] }),
       10052,
-      /Q is of type queue.* no Queues/,
+      /H is of type hyperdrive.* no Hyperdrive/,
     ],
     ['a binding of an unknown type', () => upload({ bindings: [{ name: 'Z', type: 'zzz' }] }), 10052, /Z.*zzz/],
     ['a binding name used twice', () => upload({ bindings: [...variables(1), ...variables(1)] }), 10053, /V0/],
@@ -310,8 +310,7 @@ describe('deleting a Worker', () => {
 describe('products that are not here yet', () => {
   it('say so by name', async () => {
     for (const [path, name] of [
-      ['d1/database', 'D1'],
-      ['queues?page=1', 'Queues'],
+      ['hyperdrive/configs', 'Hyperdrive'],
       ['workflows/w', 'Workflows'],
       ['pages/projects', 'Pages'],
     ]) {

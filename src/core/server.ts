@@ -3,8 +3,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import type { Settings } from '../model/settings.ts';
-import type { Kv } from '../products/kv/open.ts';
-import type { R2 } from '../products/r2/open.ts';
+import type { CoreProducts } from '../products/state.ts';
 import type { Blobs } from '../state/blobs.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Ledger } from '../state/ledger.ts';
@@ -13,12 +12,10 @@ import type { Usage } from '../state/usage.ts';
 import { createApi } from './api.ts';
 import type { CoreContext, Sealer, UpgradeHandler } from './context.ts';
 
-export interface CoreParts {
+export interface CoreParts extends CoreProducts {
   settings: Settings;
   ledger: Ledger;
   blobs: Blobs;
-  kv: Kv;
-  r2: R2;
   objectFiles: ObjectFiles;
   vault: Sealer;
   bus: Bus;

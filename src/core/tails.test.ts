@@ -138,7 +138,7 @@ describe('tail sessions', () => {
     const list = await api('GET', 'w/tails');
     assert.deepEqual(list.result, [{ id: result.id, expires_at: result.expires_at }]);
     assert.equal((await api('DELETE', `w/tails/${result.id}`)).status, 200);
-    assert.deepEqual((await api('DELETE', `w/tails/${result.id}`)).errors[0]?.code, 10064);
+    assert.deepEqual((await api('DELETE', `w/tails/${result.id}`)).errors[0]?.code, 10065);
   });
   it('are refused for a Worker that does not exist, a foreign token and filters that are none', async () => {
     assert.equal((await api('POST', 'nobody/tails', {})).errors[0]?.code, 10007);

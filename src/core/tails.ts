@@ -99,7 +99,7 @@ export function registerTails(app: App, context: CoreContext): { close(): void }
     { method: 'delete', path: `${path}/{tail_id}`, summary: 'Ends a tail session' },
     ({ account, params }) => {
       const session = sessionsOf(account.id, params.script_name!).find(({ id }) => id === params.tail_id);
-      if (!session) throw new ApiError(10064, `There is no tail session ${params.tail_id} on this Worker.`);
+      if (!session) throw new ApiError(10065, `There is no tail session ${params.tail_id} on this Worker.`);
       end(session, 1000);
       return null;
     },

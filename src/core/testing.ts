@@ -6,8 +6,7 @@ import { testSettings } from '../config/testing.ts';
 import type { Account } from '../model/documents.ts';
 import type { Settings } from '../model/settings.ts';
 import { createIsolateHost } from '../pop/isolates/host.ts';
-import { openKv } from '../products/kv/open.ts';
-import { openR2 } from '../products/r2/open.ts';
+import { closeProducts, openCoreProducts } from '../products/state.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import type { Ledger } from '../state/ledger.ts';
 import { createHub, type Hub } from '../state/local-bus.ts';
@@ -51,8 +50,7 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const directory = await mkdtemp(join(tmpdir(), 'sc-'));
   const ledger = openSqliteLedger(join(directory, 'ledger.sqlite'));
   const blobs = await openFileBlobs(join(directory, 'blobs'));
-  const kv = await openKv(directory);
-  const r2 = await openR2(directory);
+  const products = await openCoreProducts(directory);
   const objectFiles = openObjectFiles(join(directory, 'objects'));
   const vault = openVault(join(directory, 'key'));
   const usage = openUsage(join(directory, 'usage.sqlite'));
@@ -82,7 +80,8 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
   const token = async ({ id }: Account) =>
     (await createToken(ledger, { accountId: id, name: 'test', expiresOn: null })).value;
   const tokens = { alice: await token(alice), bob: await token(bob) };
-  let server = await startCore({ settings, ledger, blobs, kv, r2, objectFiles, vault, bus, usage });
+  const parts = { settings, ledger, blobs, ...products, objectFiles, vault, bus, usage };
+  let server = await startCore(parts);
   const originOf = () => `http://127.0.0.1:${server.port}`;
   return {
     get base() {
@@ -110,15 +109,14 @@ export async function openBench(overrides: Partial<Settings> = {}): Promise<Benc
     },
     async restart() {
       await server.close();
-      server = await startCore({ settings, ledger, blobs, kv, r2, objectFiles, vault, bus, usage });
+      server = await startCore(parts);
     },
     async close() {
       await server.close();
       await host.close();
       await bus.close();
       usage.close();
-      await kv.close();
-      await r2.close();
+      await closeProducts(products);
       await ledger.close();
       await blobs.close();
       await rm(directory, { recursive: true, force: true });

@@ -103,12 +103,10 @@ describe('the unmodified wrangler', () => {
   });
 
   it('is told which binding is of a product that is not here', async () => {
-    const cwd = await project('d1', {
-      d1_databases: [{ binding: 'STORE', database_name: 'x', database_id: crypto.randomUUID() }],
-    });
+    const cwd = await project('ai', { ai: { binding: 'STORE' } });
     assert.match(
       await wrangler(cwd, ['deploy'], { fails: true }),
-      /STORE is of type d1, but this Selvedge has no D1 yet/,
+      /STORE is of type ai, but this Selvedge has no Workers AI yet/,
     );
   });
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createBudget } from './budget.ts';
+import { createBudget, takeSettled } from './budget.ts';
 
 const takeAll = (budget: ReturnType<typeof createBudget>) => {
   let count = 0;
@@ -35,5 +35,21 @@ describe('the subrequest budget of an isolate process', () => {
     assert.equal(takeAll(budget), 5);
     budget.forget('edge-0');
     assert.equal(takeAll(budget), 5);
+  });
+  it('waits for reports before it refuses, and asks for them once', async () => {
+    let asked = 0;
+    const budget = createBudget(2, () => {
+      asked++;
+      if (asked === 1) setTimeout(() => budget.report('edge-0', { open: 3, started: 3 }), 10);
+    });
+    const results = await Promise.all(Array.from({ length: 7 }, () => takeSettled(budget)));
+    assert.deepEqual(results, [true, true, true, true, true, true, false]);
+    assert.equal(asked, 2);
+    // What the reports did not help is refused at once from then on.
+    assert.equal(budget.settle(), null);
+    assert.equal(await takeSettled(budget), false);
+    assert.equal(asked, 2);
+    budget.report('edge-0', { open: 3, started: 1 });
+    assert.equal(await takeSettled(budget), true);
   });
 });

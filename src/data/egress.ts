@@ -6,7 +6,8 @@
  * Failures of the origin are responses (origin-errors.ts). Too many subrequests and URLs that are none end the connection
  * without a response, which is the only way to make fetch() throw in the Worker; the reason goes to its tail.
  */
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { Budget } from './budget.ts';
 import type { Connector } from './connector.ts';
 import type { Destination } from './destination.ts';
@@ -94,34 +95,49 @@ export function createEgress(options: EgressOptions): Server {
     return 'loop';
   }
 
-  server.on('request', (req, res) => {
-    const admitted = admit(req);
-    if (!admitted) return void req.socket.destroy();
-    if (admitted === 'loop') return sendError(res, LOOP);
-    res.once('close', () => admitted.leave(res.headersSent ? res.statusCode : null));
-    forward(transport, admitted, req, res, options.headersTimeoutMs);
-  });
+  /** Goes on when it is known whether there is room for one more subrequest. */
+  function settled(then: () => void): void {
+    const settling = budget.settle();
+    if (settling) void settling.then(() => settled(then));
+    else then();
+  }
 
+  server.on('request', (req, res) => settled(() => onRequest(req, res)));
   server.on('upgrade', (req, socket, head) => {
     socket.on('error', () => socket.destroy());
+    settled(() => onUpgrade(req, socket, head));
+  });
+  server.on('connect', (req, socket, head) => {
+    socket.on('error', () => socket.destroy());
+    settled(() => onConnect(req, socket, head));
+  });
+  return server;
+
+  function onRequest(req: IncomingMessage, res: ServerResponse): void {
+    const admitted = admit(req);
+    if (!admitted) return void req.socket.destroy();
+    if (admitted === 'loop') return void sendError(res, LOOP);
+    res.once('close', () => admitted.leave(res.headersSent ? res.statusCode : null));
+    forward(transport, admitted, req, res, options.headersTimeoutMs);
+  }
+
+  function onUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     const admitted = admit(req);
     if (!admitted) return void socket.destroy();
-    if (admitted === 'loop') return sendError(responseOn(req, socket), LOOP);
+    if (admitted === 'loop') return void sendError(responseOn(req, socket), LOOP);
     let status: number | null = null;
     socket.once('close', () => admitted.leave(status));
     upgrade(connector, admitted, req, socket, head, (answered) => {
       status = answered;
     });
-  });
+  }
 
-  server.on('connect', (req, socket, head) => {
-    socket.on('error', () => socket.destroy());
+  function onConnect(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     const target = URL.parse(`tcp://${req.url}`);
     const port = Number(target?.port);
     if (!target || !port || !take()) return void socket.destroy();
     tunnel(connector, meter, target.hostname, port, socket, head);
-  });
-  return server;
+  }
 }
 
 function httpUrl(text: string | undefined): URL | null {

@@ -2,9 +2,7 @@
 import { layout } from '../model/layout.ts';
 import { log, reason } from '../model/log.ts';
 import { settingsFromEnv } from '../model/settings.ts';
-import { openCache } from '../products/cache/open.ts';
-import { openKv } from '../products/kv/open.ts';
-import { openR2 } from '../products/r2/open.ts';
+import { closeProducts, openDataProducts } from '../products/state.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { connectBus } from '../state/local-bus.ts';
 import { openVault } from '../state/vault.ts';
@@ -19,17 +17,13 @@ const name = process.env.SELVEDGE_PROCESS ?? 'data';
 const blobs = await openFileBlobs(layout(settings.dataDir).blobs);
 // What is not on is not imported: the tracing SDK alone costs 25 MB.
 const tracing = settings.traces ? (await import('./tracing.ts')).createTracing(settings.traces, settings.colo) : null;
-const kv = await openKv(settings.dataDir);
-const r2 = await openR2(settings.dataDir);
+const products = await openDataProducts(settings.dataDir, settings.cache);
 const vault = openVault(layout(settings.dataDir).secretKey);
-const cache = await openCache(settings.dataDir, settings.cache);
 const service = await startDataService({
   bus,
   settings,
-  kv,
-  r2,
+  products,
   vault,
-  cache,
   tracing,
   assetServer: createAssetBinding(blobs),
 });
@@ -42,9 +36,7 @@ async function drain(): Promise<void> {
   draining = true;
   await service.close();
   await tracing?.close();
-  await cache.close();
-  await kv.close();
-  await r2.close();
+  await closeProducts(products);
   await blobs.close();
   process.exit(0);
 }

@@ -66,10 +66,11 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
   }
 
   async function relay(caller: Socket, accountId: string, service: Attach['services'][number]): Promise<void> {
-    const { script, entrypoint } = service;
+    const { script, entrypoint, object } = service;
     const isolate = await findTarget(accountId, script);
-    const path = isolate.rpc[entrypoint];
-    if (!path) throw new Error(`Worker ${script} has no entrypoint ${entrypoint}`);
+    const path = object === undefined ? isolate.rpc[entrypoint] : isolate.objects?.[object];
+    if (!path)
+      throw new Error(`Worker ${script} has no ${object ? `Durable Objects ${object}` : `entrypoint ${entrypoint}`}`);
     if (caller.destroyed) return;
     const target = connect({ path, allowHalfOpen: true });
     const activity = createActivity();
@@ -135,8 +136,7 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
     target.once('close', () => clearTimeout(timer));
   }
 
-  function tick(): void {
-    const now = Date.now();
+  function report(now: number): void {
     const isolates: Publications['local.load']['isolates'] = {};
     for (const id of new Set([...connections.keys(), ...reported.keys(), ...started.keys()])) {
       let open = 0;
@@ -151,6 +151,11 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
     if (Object.keys(isolates).length > 0) {
       bus.publish('local.load', { from: NAME, isolates } satisfies Publications['local.load']);
     }
+  }
+
+  function tick(): void {
+    const now = Date.now();
+    report(now);
     for (const [id, since] of leaving) {
       for (const connection of connections.get(id) ?? []) {
         connection.quietTicks = connection.activity.open(now) > 0 ? 0 : connection.quietTicks + 1;
@@ -160,6 +165,7 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
     }
   }
   const timer = setInterval(tick, TICK_MS).unref();
+  const stopReporting = bus.subscribe('local.load-wanted', () => report(Date.now()));
 
   return {
     server(accountId, service) {
@@ -188,6 +194,7 @@ export function createRelays(bus: Bus, directory: () => Directory): Relays {
     },
     close() {
       clearInterval(timer);
+      stopReporting();
       for (const all of connections.values()) for (const { caller } of all) caller.destroy();
     },
   };

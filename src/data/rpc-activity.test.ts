@@ -20,6 +20,15 @@ function segmented(type: number): Buffer {
   return bytes;
 }
 
+/** A call with its Call struct behind the root, `offset` words on; `pipelineOnly`: it gets no return. */
+function call(pipelineOnly: boolean, offset = 0): Buffer {
+  const bytes = message(2, 1 + 2 + offset + 3);
+  bytes.writeInt32LE(offset << 2, 24);
+  bytes.writeUInt16LE(3, 28);
+  if (pipelineOnly) bytes.writeUInt8(4, 32 + offset * 8 + 16);
+  return bytes;
+}
+
 const HEAD = Buffer.from('CONNECT x HTTP/1.1\r\n\r\n');
 const OK = Buffer.from('HTTP/1.1 200 OK\r\n\r\n');
 const [CALL, RETURN, FINISH, BOOTSTRAP] = [2, 3, 4, 8];
@@ -73,6 +82,15 @@ describe('activity of a relayed connection', () => {
     activity.fromTarget(message(RETURN));
     activity.fromCaller(message(FINISH));
     assert.equal(activity.open(Date.now()), 0);
+  });
+  it('of RPC has no calls that are for their pipeline only, wherever the stream is cut', () => {
+    const bytes = Buffer.concat([HEAD, call(false), call(true), call(true, 5), call(false, 5), message(FINISH)]);
+    for (let size = 8; size <= bytes.length; size++) {
+      const activity = createActivity();
+      let begun = 0;
+      for (let at = 0; at < bytes.length; at += size) begun += activity.fromCaller(bytes.subarray(at, at + size));
+      assert.deepEqual([begun, activity.open(later())], [2, 2], `pieces of ${size}`);
+    }
   });
   it('of HTTP lasts from the first byte of a request to the last one of its answer, however long it is silent', () => {
     const activity = createActivity();

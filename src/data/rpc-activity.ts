@@ -43,7 +43,8 @@ export function createActivity(): Activity {
   let lastBytesAt = Date.now();
   let calls = 0;
   let returns = 0;
-  const count = (type: number) => {
+  const count = (type: number, isAnswered: boolean) => {
+    if (!isAnswered) return;
     if (type === CALL || type === BOOTSTRAP) calls++;
     else if (type === RETURN) returns++;
   };
@@ -101,7 +102,7 @@ export function createActivity(): Activity {
  * Reads one direction of an RPC connection, cut anywhere: skips the HTTP head, then reports the kind of each message (the first 16
  * bits of its root struct). Follows the framing of https://capnproto.org/encoding.html; gives up on what it cannot follow.
  */
-export function createMessageReader(onMessage: (type: number) => void): (chunk: Buffer) => void {
+export function createMessageReader(onMessage: (type: number, isAnswered: boolean) => void): (chunk: Buffer) => void {
   let inHttpHead = true;
   let pending: Buffer = Buffer.alloc(0);
   let skip = 0;
@@ -127,7 +128,7 @@ export function createMessageReader(onMessage: (type: number) => void): (chunk: 
         pending = Buffer.alloc(0);
         return;
       }
-      onMessage(message.type);
+      onMessage(message.type, message.isAnswered);
       at += message.sizeBytes;
     }
     skip = Math.max(0, at - pending.length);
@@ -136,8 +137,15 @@ export function createMessageReader(onMessage: (type: number) => void): (chunk: 
   };
 }
 
-/** Size and kind of the message that begins here; 'short': more bytes are needed; 'strange': not a message. */
-function readHead(bytes: Buffer): { type: number; sizeBytes: number } | 'short' | 'strange' {
+interface Head {
+  type: number;
+  sizeBytes: number;
+  /** False for a call that is for its pipeline only: it gets no return. */
+  isAnswered: boolean;
+}
+
+/** The message that begins here; 'short': more bytes are needed; 'strange': not a message. */
+function readHead(bytes: Buffer): Head | 'short' | 'strange' {
   if (bytes.length < WORD) return 'short';
   const segments = bytes.readUInt32LE(0) + 1;
   if (segments > MAX_SEGMENTS) return 'strange';
@@ -152,5 +160,15 @@ function readHead(bytes: Buffer): { type: number; sizeBytes: number } | 'short' 
   const root = tableBytes + WORD + offset * WORD;
   if (root + 2 > sizeBytes) return 'strange';
   if (bytes.length < root + 2) return 'short';
-  return { type: bytes.readUInt16LE(root), sizeBytes };
+  const type = bytes.readUInt16LE(root);
+  if (type !== CALL) return { type, sizeBytes, isAnswered: true };
+  // Message has one word of data, then the pointer to Call; `onlyPromisePipeline` is bit 130 of Call's data.
+  const at = root + WORD;
+  if (at + WORD > sizeBytes) return 'strange';
+  if (bytes.length < at + WORD) return 'short';
+  const call = bytes.readInt32LE(at);
+  const flags = at + WORD + (call >> 2) * WORD + 16;
+  const hasFlags = (call & 3) === 0 && call >= 0 && bytes.readUInt16LE(at + 4) >= 3 && flags < sizeBytes;
+  if (hasFlags && bytes.length <= flags) return 'short';
+  return { type, sizeBytes, isAnswered: !hasFlags || (bytes[flags]! & 4) === 0 };
 }

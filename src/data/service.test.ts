@@ -11,9 +11,7 @@ import { after, before, describe, it } from 'node:test';
 import { WebSocketServer } from 'ws';
 import type { Attach, EdgeChange, IsolateSet, Publications, TailEvent } from '../model/messages.ts';
 import { workerdPath } from '../pop/isolates/workerd.ts';
-import { type Cache, openCache } from '../products/cache/open.ts';
-import { type Kv, openKv } from '../products/kv/open.ts';
-import { openR2, type R2 } from '../products/r2/open.ts';
+import { closeProducts, type DataProducts, openDataProducts } from '../products/state.ts';
 import type { Bus } from '../state/bus.ts';
 import { createHub } from '../state/local-bus.ts';
 import { openVault } from '../state/vault.ts';
@@ -94,9 +92,7 @@ const deployed = (versionId: string): EdgeChange => ({
 let dir: string;
 let hub: Bus;
 let data: DataService;
-let kv: Kv;
-let r2: R2;
-let cache: Cache;
+let products: DataProducts;
 let origin: Server;
 let base: string;
 const processes: ChildProcess[] = [];
@@ -188,15 +184,11 @@ describe('the data process, with real isolate processes', () => {
     for (const subject of ['local.load', 'local.released', 'local.egress', 'tail.>']) {
       hub.subscribe(subject, (message, subject) => published.push({ subject, message }));
     }
-    kv = await openKv(dir);
-    r2 = await openR2(dir);
-    cache = await openCache(dir, { diskBytes: 1e9, memoryBytes: 1e6 });
+    products = await openDataProducts(dir, { diskBytes: 1e9, memoryBytes: 1e6 });
     data = await startDataService({
       bus: hub,
-      kv,
-      r2,
+      products,
       vault: openVault(join(dir, 'secret.key')),
-      cache,
       settings: {
         listen: '127.0.0.1',
         httpPort: 1,
@@ -218,9 +210,7 @@ describe('the data process, with real isolate processes', () => {
   after(async () => {
     for (const child of processes) child.kill('SIGKILL');
     await data.close();
-    await kv.close();
-    await r2.close();
-    await cache.close();
+    await closeProducts(products);
     await hub.close();
     origin.closeAllConnections();
     origin.close();

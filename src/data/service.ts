@@ -8,18 +8,19 @@ import { LIMITS } from '../model/limits.ts';
 import { log } from '../model/log.ts';
 import type { Attach, Publications, TailEvent } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
-import type { Cache } from '../products/cache/open.ts';
+import { analyticsData } from '../products/analytics-engine/data.ts';
 import { createCacheService } from '../products/cache/service.ts';
+import { d1Data } from '../products/d1/data.ts';
 import { kvData } from '../products/kv/data.ts';
-import type { Kv } from '../products/kv/open.ts';
 import type { DataProduct } from '../products/product.ts';
+import { queuesData } from '../products/queues/data.ts';
 import { r2Data } from '../products/r2/data.ts';
-import type { R2 } from '../products/r2/open.ts';
+import type { DataProducts } from '../products/state.ts';
 import type { Bus } from '../state/bus.ts';
 import type { Vault } from '../state/vault.ts';
 import type { Resolve } from './addresses.ts';
 import { Attachments } from './attachments.ts';
-import { createBudget } from './budget.ts';
+import { createBudget, takeSettled } from './budget.ts';
 import { connectSource, createConnectors } from './connectors.ts';
 import { chooseDestination } from './destination.ts';
 import { type Directory, openDirectory } from './directory.ts';
@@ -57,9 +58,7 @@ export interface DataOptions {
   assetServer: (attach: Attach) => Server;
   /** Instead of the system's resolver. */
   resolve?: Resolve;
-  cache: Pick<Cache, 'store'>;
-  kv: Pick<Kv, 'store' | 'namespaces'>;
-  r2: R2;
+  products: DataProducts;
   /** Opens what was sealed. */
   vault: Pick<Vault, 'unseal'>;
   /** Null if Workers are not traced. */
@@ -70,7 +69,8 @@ export interface DataOptions {
 
 /** Answers the bus when it resolves. Throws if `egressAllow` (or one of an account) is not a list of address ranges. */
 export async function startDataService(options: DataOptions): Promise<DataService> {
-  const { bus, settings, assetServer, kv, r2, vault, cache } = options;
+  const { bus, settings, assetServer, vault } = options;
+  const { kv, queues, r2, cache, analytics } = options.products;
   const connectorOf = createConnectors(options);
   let directory: Directory;
   const relays = createRelays(bus, () => directory);
@@ -78,7 +78,10 @@ export async function startDataService(options: DataOptions): Promise<DataServic
   const edge = { address: settings.listen, httpPort: settings.httpPort, httpsPort: settings.httpsPort };
   const products: DataProduct[] = [
     kvData(bus, kv),
+    queuesData(bus, queues),
     r2Data(r2, { connect: connectSource(connectorOf), unseal: (sealed) => vault.unseal(sealed) }),
+    analyticsData(analytics),
+    d1Data(bus),
   ];
   const loops = createLoops(LIMITS.openSubrequestsToSelf);
   const meters = createMeters();
@@ -94,7 +97,8 @@ export async function startDataService(options: DataOptions): Promise<DataServic
     const { accountId, script, versionId } = attach;
     const connector = connectorOf(accountId);
     const transport = createTransport(connector);
-    const budget = createBudget(attach.subrequests);
+    const budget = createBudget(attach.subrequests, () => bus.publish('local.load-wanted', {}));
+    const taking = { take: () => takeSettled(budget) };
     const publish = (event: TailEvent) => bus.publish(`tail.${accountId}.${script}`, event);
     let refusedAt = 0;
     const onRefused = (message: string) => {
@@ -124,11 +128,11 @@ export async function startDataService(options: DataOptions): Promise<DataServic
           // A zone's entries are for all of its Workers; of other hosts each Worker has its own.
           return zone?.accountId === accountId ? `zone/${zone.id}` : `worker/${accountId}/${script}`;
         },
-        take: () => budget.take(),
+        ...taking,
       }),
       tail: createTailSink({ script, versionId }, publish),
       assets: attach.assets ? assetServer(attach) : null,
-      products: products.flatMap((product) => product.room(attach, budget) ?? []),
+      products: products.flatMap((product) => product.room(attach, taking) ?? []),
       services: attach.services.map((service) => ({
         socket: service.socket,
         server: relays.server(accountId, service),

@@ -1,12 +1,13 @@
 /**
- * A request's way through the edge, stage by stage: identify -> head -> route -> version -> assets -> worker. Each stage is a file of this
- * folder with that name.
+ * A request's way through the edge, stage by stage: identify -> head -> route -> version -> assets -> worker; or, for the objects of a bucket,
+ * route -> storage. Each stage is a file of this folder with that name.
  */
 import { type IncomingMessage, METHODS, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { log, reason } from '../model/log.ts';
+import type { Target } from '../model/route.ts';
 import type { Settings } from '../model/settings.ts';
 import type { Bus } from '../state/bus.ts';
 import type { AssetStage } from './assets.ts';
@@ -19,6 +20,7 @@ import { addressOf, readForwarded, type TrustedProxies } from './peer.ts';
 import { type Observer, RequestRecord } from './record.ts';
 import { Http1Reply, Http2Reply, isRefused, type Reply } from './reply.ts';
 import type { Snapshot, VersionDoc } from './snapshot.ts';
+import type { StorageStage } from './storage.ts';
 import type { Tracing } from './tracing.ts';
 import { versionOf } from './version.ts';
 import { passWebSocket } from './websocket.ts';
@@ -31,6 +33,7 @@ export interface Edge {
   snapshot: Snapshot;
   bus: Bus;
   assets: AssetStage;
+  storage: StorageStage;
   observer: Observer;
   /** Null if requests are not traced. */
   tracing: Tracing | null;
@@ -192,10 +195,16 @@ function handle(edge: Edge, request: Request, reply: Reply, client: Client): voi
   }
   const head = headOf(edge, request, client, reply, ray);
   if (!head) return;
-  const version = decide(edge, head, client, reply, ray);
+  const body = 'stream' in request ? request.stream : request;
+  const target = route(edge, head, client, reply, ray);
+  if (!target) return;
+  if (target.bucket !== undefined) {
+    edge.storage.answer(target, { head, body, client, ray, reply });
+    return;
+  }
+  const version = decide(edge, target, head, reply, ray);
   if (!version) return;
   const maxBodyBytes = edge.settings.plan.bodyBytes;
-  const body = 'stream' in request ? request.stream : request;
   const passage: Passage = { head, body, maxBodyBytes, client, ray, reply, version };
   if (version.assets) edge.assets.answer(edge, passage);
   else askWorker(edge.snapshot, edge.bus, passage);
@@ -236,7 +245,10 @@ export function handleUpgrade(edge: Edge, request: IncomingMessage, socket: Dupl
     const { ray } = reply.record;
     const head = headOf(edge, request, client, reply, ray);
     if (!head) return;
-    const version = decide(edge, head, client, reply, ray);
+    const target = route(edge, head, client, reply, ray);
+    if (!target) return;
+    if (target.bucket !== undefined) return sendError(reply, head, ray, 'notFound');
+    const version = decide(edge, target, head, reply, ray);
     if (!version) return;
     if (!version.hasCode) return sendError(reply, head, ray, 'notFound');
     const passage: Passage = { head, body: request, maxBodyBytes: 0, client, ray, reply, version };
@@ -290,19 +302,18 @@ function http2Head({ url, rawHeaders, stream }: Http2Request, method: string, { 
   return head;
 }
 
-/** Route and version; sends the error page itself if there is none. */
-function decide(edge: Edge, head: Head, client: Client, reply: Reply, ray: string): VersionDoc | undefined {
-  const { snapshot } = edge;
-  const target = snapshot.routes.find(head.host, head.path, client.scheme);
-  if (target === undefined) {
-    sendError(reply, head, ray, 'unknownHost', `No Worker is deployed at ${head.host} on this edge.`);
-    return undefined;
-  }
-  if (target === null) {
-    sendError(reply, head, ray, 'noWorker');
-    return undefined;
-  }
-  const version = versionOf(snapshot, target, head);
+/** What host and path are; sends the error page itself if they are nobody's. */
+function route(edge: Edge, head: Head, client: Client, reply: Reply, ray: string): Target | undefined {
+  const target = edge.snapshot.routes.find(head.host, head.path, client.scheme);
+  if (target) return target;
+  if (target === null) sendError(reply, head, ray, 'noWorker');
+  else sendError(reply, head, ray, 'unknownHost', `No Worker is deployed at ${head.host} on this edge.`);
+  return undefined;
+}
+
+/** The version that answers; sends the error page itself if there is none, or it may not have the body. */
+function decide(edge: Edge, target: Target, head: Head, reply: Reply, ray: string): VersionDoc | undefined {
+  const version = versionOf(edge.snapshot, target, head);
   const { record } = reply;
   record.routedAt = performance.now();
   if (!version) {

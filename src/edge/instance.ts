@@ -39,6 +39,7 @@ export class Instances {
     this.#bus = bus;
     this.#name = name;
     this.#timer = setInterval(() => this.#report(), REPORT_MS);
+    bus.subscribe('local.load-wanted', () => this.#report());
   }
 
   /** Takes the processes of a version as they are now. */

@@ -16,6 +16,7 @@ import { trustedProxies } from './peer.ts';
 import type { Observer } from './record.ts';
 import { RequestLog } from './request-log.ts';
 import { followSnapshot, Snapshot } from './snapshot.ts';
+import { StorageStage } from './storage.ts';
 import { Traffic } from './traffic.ts';
 import { WebSocketRelay } from './websocket-relay.ts';
 
@@ -56,6 +57,7 @@ const edge: Edge = {
   snapshot,
   bus,
   assets: new AssetStage(blobs),
+  storage: new StorageStage(settings.runDir),
   observer,
   tracing,
   connections,

@@ -24,6 +24,7 @@ import { type Listeners, listen } from './listener.ts';
 import { trustedProxies } from './peer.ts';
 import type { RequestRecord } from './record.ts';
 import { followSnapshot, Snapshot } from './snapshot.ts';
+import { StorageStage } from './storage.ts';
 import { WebSocketRelay } from './websocket-relay.ts';
 
 export const ACCOUNT = 'a'.repeat(32);
@@ -189,6 +190,7 @@ export async function openBench(over: Partial<Settings> = {}): Promise<Bench> {
     hits,
     trusted: trustedProxies(settings.trustedProxies),
     assets: new AssetStage(await openFileBlobs(join(directory, 'blobs'))),
+    storage: new StorageStage(directory),
     tracing: null,
     observer: { done: (record) => void bench.records.push(record) },
     colo: 'DEV',

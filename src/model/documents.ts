@@ -41,7 +41,7 @@ export interface Route {
   script: string | null;
 }
 
-/** A host name that belongs wholly to one Worker. */
+/** A host name that belongs wholly to one Worker, or to the objects of one R2 bucket (then `script` is ''). */
 export interface CustomDomain {
   id: string;
   hostname: string;
@@ -49,6 +49,10 @@ export interface CustomDomain {
   zoneName: string;
   accountId: string;
   script: string;
+  /** `id`: a bucket that is made anew under the name is not meant. */
+  bucket?: { name: string; id: string };
+  /** It was not given but made, below the workers domain. */
+  managed?: boolean;
   createdOn: string;
 }
 
@@ -153,14 +157,21 @@ export type Binding = { name: string } & (
   | { type: 'assets' }
   | { type: 'version_metadata' }
   | { type: 'kv_namespace'; namespaceId: string }
+  | { type: 'd1'; databaseId: string }
+  /** `deliveryDelay`: seconds, instead of what the queue says. */
+  | { type: 'queue'; queueId: string; queueName: string; deliveryDelay?: number }
   | { type: 'r2_bucket'; bucket: string; jurisdiction?: string }
-  /** A class of the Worker itself. */
-  | { type: 'durable_object_namespace'; className: string }
+  | { type: 'analytics_engine'; dataset: string }
+  /** A class of the Worker itself, or of another one of the account. */
+  | { type: 'durable_object_namespace'; className: string; other?: { script: string; namespaceId: string } }
   | { type: 'wasm_module' | 'text_blob' | 'data_blob'; part: string }
 );
 
 /** A binding behind which a product of `src/products` answers. */
-export type ProductBinding = Extract<Binding, { type: 'kv_namespace' | 'r2_bucket' }>;
+export type ProductBinding = Extract<
+  Binding,
+  { type: 'kv_namespace' | 'd1' | 'queue' | 'r2_bucket' | 'analytics_engine' }
+>;
 
 /** The Durable Objects of one class of a Worker. */
 export interface ObjectNamespace {
@@ -224,6 +235,8 @@ export interface EntrypointInfo {
 /** A version is immutable: code, bindings, secrets, limits and assets. `modules` is empty for assets only. */
 export interface Version {
   id: string;
+  /** Not a user's: what the process runs is Selvedge's own. Never in the ledger. */
+  system?: 'd1';
   accountId: string;
   script: string;
   number: number;

@@ -21,7 +21,13 @@ const projections = {
     pattern,
     script,
   }),
-  domain: ({ hostname, accountId, script }: CustomDomain) => ({ kind: 'domain' as const, hostname, accountId, script }),
+  domain: ({ hostname, accountId, script, bucket }: CustomDomain) => ({
+    kind: 'domain' as const,
+    hostname,
+    accountId,
+    script,
+    ...(bucket && { bucket: `${bucket.name}/${bucket.id}` }),
+  }),
   origin: ({ hostname, accountId, url }: OriginServer) => ({ kind: 'origin' as const, hostname, accountId, url }),
   script: ({ accountId, name, workersDev, previews, deployment, aliases }: Script) => ({
     kind: 'script' as const,

@@ -28,6 +28,8 @@ export const keys = {
   rollouts: 'rollout/',
   /** What the client called a file (32 hex digits) -> its blob: files are stored once per account, never shared across accounts. */
   asset: (accountId: string, hash: string) => `asset/${accountId}/${hash}`,
+  /** D1 databases; what is in them is not in the ledger. */
+  d1: (accountId?: string, id?: string) => (accountId === undefined ? 'd1/' : `d1/${accountId}/${id}`),
   /** The sealed key that signs tokens of asset uploads. */
   assetsKey: 'asset-key',
 };

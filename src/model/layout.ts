@@ -11,12 +11,19 @@ export function layout(dataDir: string) {
     kv: at('kv.sqlite'),
     /** Values of KV that are too large for documents. */
     kvBlobs: at('kv'),
+    queues: at('queues.sqlite'),
     r2: at('r2.sqlite'),
     /** Bodies of R2's objects. */
     r2Blobs: at('r2'),
     r2Usage: at('r2-usage.sqlite'),
+    /** Analytics Engine: a SQLite file for each account. */
+    analytics: at('analytics'),
     /** Durable Objects: a directory for each Worker that has them, SQLite files in the runtime's own layout. */
     objects: at('objects'),
+    /** Earlier states of D1 databases. */
+    d1Snapshots: at('d1-snapshots'),
+    /** SQL on its way to and from databases; emptied at each start. */
+    transfers: at('transfers'),
     /** Responses of the Cache API; may be deleted while the machine is down. */
     cache: at('cache.sqlite'),
     cacheBlobs: at('cache'),
@@ -27,6 +34,8 @@ export function layout(dataDir: string) {
     caKey: at('tls', 'ca.key'),
     hostCertificates: at('tls', 'hosts'),
     usage: at('usage.sqlite'),
+    /** What was used of products (rows of D1 ...), by hour. */
+    productUsage: at('product-usage.sqlite'),
     logs: at('logs'),
     /** Its time is when the machine was alive last. */
     alive: at('alive'),

@@ -31,7 +31,8 @@ export type EdgeDoc =
     }
   | { kind: 'zone'; id: string; name: string; accountId: string }
   | { kind: 'route'; id: string; zoneName: string; accountId: string; pattern: string; script: string | null }
-  | { kind: 'domain'; hostname: string; accountId: string; script: string }
+  /** `bucket`: "<name>/<id>". */
+  | { kind: 'domain'; hostname: string; accountId: string; script: string; bucket?: string }
   | { kind: 'origin'; hostname: string; accountId: string; url: string };
 
 /** `key` is the ledger key; `doc: null` is a deletion. */
@@ -47,6 +48,8 @@ export interface IsolateRef {
   main: string;
   /** Entrypoint name ("default" included) -> socket that speaks HTTP and Cap'n Proto RPC (service bindings). */
   rpc: Record<string, string>;
+  /** Namespace id of its Durable Objects -> socket for other Workers that bind them; absent if it has none. */
+  objects?: Record<string, string>;
 }
 
 /** The processes that take new requests of a version; empty: not running, ask with `local.wake`. Replaces what was known. */
@@ -68,8 +71,11 @@ export interface Attach {
   accountId: string;
   script: string;
   versionId: string;
-  /** Files `svc-<index>.sock`: relays to the current process of another Worker of the same account. */
-  services: { socket: string; script: string; entrypoint: string }[];
+  /**
+   * Files `svc-<index>.sock` and `obj-<index>.sock`: relays to the current process of another Worker of the same account, to an entrypoint
+   * or to the Durable Objects of a namespace (`object`, its id).
+   */
+  services: { socket: string; script: string; entrypoint: string; object?: string }[];
   assets: VersionAssets | null;
   /** Absolute path of the directory of the process's own sockets. */
   own: string;
@@ -200,11 +206,21 @@ export interface ScriptEgress {
   bytesIn: number;
 }
 
+/** What was used of a product since the last report, by the product's own names. `resource`: id of what it is counted for. */
+export interface ProductUse {
+  product: string;
+  accountId: string;
+  resource: string;
+  amounts: Record<string, number>;
+}
+
 /** Publications: subject -> message. */
 export interface Publications {
   'local.docs': { changes: EdgeChange[] };
   'local.isolates': IsolateSet;
   /** Every 200 ms if something changed: per isolate process, requests open now and started since the last report. */
+  /** Who sends requests to isolates is to say now what it has not reported yet. */
+  'local.load-wanted': Record<string, never>;
   'local.load': { from: string; isolates: Record<string, { open: number; started: number }> };
   /** Every second if something was answered: deltas, for metering, metrics and the comparison of versions. */
   'local.traffic': { from: string; versions: VersionTraffic[] };
@@ -216,6 +232,12 @@ export interface Publications {
   'pop.traffic': { pop: string; versions: VersionTraffic[] };
   /** Every second if a Worker asked the internet for something: deltas, for metering and metrics. */
   'local.egress': { from: string; scripts: ScriptEgress[] };
+  /** The event for which a process was kept is over. */
+  'local.unhold': { hold: string };
+  /** A queue, its consumer or its messages were changed by the core. */
+  'local.queue-changed': { queueId: string };
+  /** Every second if something was used: deltas, for metering. */
+  'local.product-usage': { from: string; usage: ProductUse[] };
   /** `from` has no request left on a process that is no longer in its set. */
   'local.released': { from: string; isolate: string };
   /** An edge or data process ended: what it had open is not any more, also if another of that name takes its place. */
@@ -228,9 +250,23 @@ export interface Requests {
   'local.snapshot': [Record<string, never>, { changes: EdgeChange[]; isolates: IsolateSet[] }];
   /** Starts a version that is not running; answers when it takes requests. Fails with a message. */
   'local.wake': [{ versionId: string }, IsolateSet];
+  /**
+   * Keeps a process of the Worker for one event until `local.unhold`, or until `from` ends. `socket`: where it takes events
+   * (`system-workers/isolate.js`). Fails with a message if the Worker does not start or has no such handler.
+   */
+  'local.hold': [
+    { accountId: string; script: string; event: 'queue'; from: string },
+    { hold: string; isolate: string; socket: string },
+  ];
   /** Why did this process drop my request? Answers at once or after the watchdog has decided (at most 500 ms). */
   /** Keys of a KV namespace were written (null: all): isolate processes that keep them have dropped them when this is answered. */
   'local.kv-written': [{ namespace: string; keys: string[] | null }, Record<string, never>];
+  /** The process of a D1 database, started if there is none; null if there is no such database. */
+  'local.d1-wake': [{ accountId: string; id: string }, IsolateRef | null];
+  /** A D1 database's process has ended and its files are those of the directory `from`, which is moved, when this is answered. */
+  'local.d1-restore': [{ id: string; from: string }, Record<string, never>];
+  /** The process of a deleted D1 database has ended and its files are gone when this is answered. */
+  'local.d1-remove': [{ id: string }, Record<string, never>];
   /** `killedAt`: when we killed it, in `machineMs`; what was sent to it later was never seen by the Worker. */
   'local.verdict': [{ isolate: string }, { verdict: Verdict; killedAt: number | null }];
   /** PEM of a leaf certificate (with chain) and key for a host that is served here; null for others. */
@@ -244,6 +280,11 @@ export interface Requests {
   'pop.applied': [{ sequence: number }, Record<string, never>];
   /** Turns tail events of a script on for `seconds` from now (0: off). Answers when new requests are traced. */
   'pop.tail': [{ accountId: string; script: string; seconds: number }, Record<string, never>];
+  /** What was used of a resource, in UTC hours ("2026-11-21T07") from and to, both included: by hour. */
+  'pop.product-usage': [
+    { product: string; accountId: string; resource?: string; from: string; to: string },
+    { resource: string; hour: string; amounts: Record<string, number> }[],
+  ];
   /** All metrics, in Prometheus' text format. */
   'pop.metrics': [Record<string, never>, { text: string }];
   'pop.status': [Record<string, never>, PopStatus];

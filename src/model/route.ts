@@ -12,7 +12,13 @@ export interface Target {
   accountId: string;
   script: string;
   versionId?: string;
+  /** No Worker's: the objects of this R2 bucket ("<name>/<id>"), or '' for the S3 API itself. */
+  bucket?: string;
 }
+
+/** The S3 API: `s3.<workers domain>`, and a bucket's name before that. No account's subdomain is called so. */
+export const S3_LABEL = 's3';
+const S3_API: Target = { accountId: '', script: '', bucket: '' };
 
 /** `null`: a route says that no Worker answers here. `undefined`: nobody owns this host. */
 export type Found = Target | null | undefined;
@@ -96,6 +102,10 @@ class PathIndex {
   }
 }
 
+function targetOf({ accountId, script, bucket }: Doc<'domain'>): Target {
+  return bucket === undefined ? { accountId, script } : { accountId, script, bucket };
+}
+
 /** Lengths of the keys, longest first. */
 function lengthsOf(map: Map<string, unknown>): number[] {
   return [...new Set([...map.keys()].map((key) => key.length))].sort((a, b) => b - a);
@@ -169,6 +179,7 @@ export class Routes {
 
   /** `name` is "<worker>.<subdomain>" or "<preview>-<worker>.<subdomain>". */
   #workersHost(name: string): Found {
+    if (name === S3_LABEL || name.endsWith(`.${S3_LABEL}`)) return S3_API;
     const dot = name.indexOf('.');
     const accountId = dot > 0 ? this.#subdomains.get(name.slice(dot + 1)) : undefined;
     if (!accountId) return undefined;
@@ -201,7 +212,7 @@ export class Routes {
         this.#previews.set(`${doc.accountId}/${doc.script}/${doc.id.slice(0, 8)}`, doc.id);
         break;
       case 'domain':
-        this.#domains.set(doc.hostname.toLowerCase(), { accountId: doc.accountId, script: doc.script });
+        this.#domains.set(doc.hostname.toLowerCase(), targetOf(doc));
         break;
       case 'route': {
         const pattern = parsePattern(doc.pattern);

@@ -46,3 +46,15 @@ it('a cron event that runs keeps its process, whatever is deployed and however l
   while (fleet.status().length > 0 && Date.now() < deadline) await sleep(20);
   assert.deepEqual(fleet.status(), []);
 });
+
+it('a process that was kept for events of another process is let go when that one ends', async () => {
+  const version = await withCron('export default { scheduled() {} }');
+  await Promise.all([fleet.hold(version, 'data'), fleet.hold(version, 'data')]);
+  const open = () => fleet.status().map(({ openRequests }) => openRequests);
+  assert.deepEqual(open(), [2]);
+  fleet.holderGone('edge-0');
+  assert.deepEqual(open(), [2]);
+  fleet.holderGone('data');
+  assert.deepEqual(open(), [0]);
+  fleet.retire(version.id);
+});

@@ -26,9 +26,15 @@ const HAND_OVER_MS = 5_000;
 const SUPERSEDED_MS = 30_000;
 /** How long ended processes are remembered, for edges that ask why a request was dropped. */
 const VERDICT_MEMORY_MS = 30_000;
+/** Longer than any event runs. */
+const MAX_HOLD_MS = 16 * 60_000;
 
-/** Begins the name of a cron event among the holders of a process. */
-const CRON = 'cron event';
+/** A process kept for an event that does not come from an edge, until `release`. */
+export interface Hold {
+  /** Names it among the holders of processes. */
+  name: string;
+  isolate: Isolate;
+}
 
 export interface FleetOptions {
   host: IsolateHost;
@@ -57,8 +63,8 @@ export class Fleet {
   readonly #pressure = new Map<string, { cpuMs: number; hot: number; cold: number }>();
   /** "account/script" -> time until which its requests are traced. */
   readonly #tails = new Map<string, number>();
-  /** Cron events that run, by a name of their own -> isolate id. */
-  readonly #running = new Map<string, string>();
+  /** By name. `owner`: the process that runs the event, or 'cron'. */
+  readonly #holds = new Map<string, { isolate: string; owner: string }>();
   #events = 0;
   readonly #timer: NodeJS.Timeout;
   readonly #maxInstances: number;
@@ -93,9 +99,16 @@ export class Fleet {
   /** The version gets no more requests by its deployment; previews start it again when asked for. */
   retire(versionId: string): void {
     const group = this.#groups.get(versionId);
-    if (group && hasObjects(group.version)) this.#superseded.set(versionId, Date.now() + SUPERSEDED_MS);
+    if (group && hasObjects(group.version) && !group.version.system)
+      this.#superseded.set(versionId, Date.now() + SUPERSEDED_MS);
     group?.close();
     this.#groups.delete(versionId);
+  }
+
+  /** Ends the process of a version, then does `work` while nobody has its storage. */
+  vacate<T>(versionId: string, storage: string, work: () => Promise<T>): Promise<T> {
+    this.retire(versionId);
+    return this.#owners.vacate(storage, work);
   }
 
   /**
@@ -103,7 +116,7 @@ export class Fleet {
    * in its place. Throws if it never got traffic (a preview).
    */
   #runsInstead(version: Version): Version | undefined {
-    if (!hasObjects(version)) return undefined;
+    if (!hasObjects(version) || version.system) return undefined;
     const { follower } = this.#options;
     const deployed = follower.deployedVersions(follower.script(version.accountId, version.script));
     if (deployed.includes(version)) return undefined;
@@ -114,21 +127,44 @@ export class Fleet {
 
   /** Runs one cron event on the version. */
   async scheduled(version: Version, cron: string, timeMs: number): Promise<{ outcome: string }> {
-    await this.ensure(version);
-    const isolate = this.#groups.get(version.id)?.live[0];
-    if (!isolate) throw new Error('the process ended before the event reached it');
-    // As an edge holds a request: a deploy or a lack of memory lets it finish.
-    const { id } = isolate.ref;
-    const running = `${CRON} ${this.#events++}`;
-    this.#onLoad({ from: running, isolates: { [id]: { open: 1, started: 1 } } });
-    this.#running.set(running, id);
+    const { name, isolate } = await this.hold(version, 'cron');
     try {
       return await isolate.scheduled(cron, timeMs);
     } finally {
-      this.#running.delete(running);
-      this.#load.released(id, running);
-      this.#retirement.released(id, running);
+      this.release(name);
     }
+  }
+
+  /**
+   * Keeps a process of the version for one event, as an edge does for a request: a deploy or a lack of memory lets it finish. Ends with
+   * `release`, with the owner's process, or after what the longest event may take. Throws what the runtime said if none starts.
+   */
+  async hold(version: Version, owner: string): Promise<Hold> {
+    const { isolates } = await this.ensure(version);
+    const live = isolates.flatMap(({ id }) => this.#byIsolate.get(id)?.live.find(({ ref }) => ref.id === id) ?? []);
+    const [first, ...others] = live;
+    if (!first) throw new Error('the process ended before the event reached it');
+    const openOn = ({ ref }: Isolate) => this.#load.open(ref.id);
+    const isolate = others.reduce((least, other) => (openOn(other) < openOn(least) ? other : least), first);
+    const name = `${owner} event ${this.#events++}`;
+    this.#holds.set(name, { isolate: isolate.ref.id, owner });
+    this.#tellLoad(name, isolate.ref.id, 1);
+    setTimeout(() => this.release(name), MAX_HOLD_MS).unref();
+    return { name, isolate };
+  }
+
+  release(name: string): void {
+    const hold = this.#holds.get(name);
+    if (!hold) return;
+    this.#holds.delete(name);
+    this.#tellLoad(name, hold.isolate, 0);
+    this.#retirement.released(hold.isolate, name);
+  }
+
+  /** To everybody: the data process counts the subrequests that events may make. */
+  #tellLoad(from: string, isolate: string, open: number): void {
+    const load: Publications['local.load'] = { from, isolates: { [isolate]: { open, started: open } } };
+    this.#options.bus.publish('local.load', load);
   }
 
   /** Turns tracing of a script on for `seconds`, or off. Resolves when new requests are traced. */
@@ -152,6 +188,7 @@ export class Fleet {
   }
 
   holderGone(name: string): void {
+    for (const [hold, { owner }] of this.#holds) if (owner === name) this.release(hold);
     this.#retirement.holderGone(name);
     this.#load.reporterGone(name);
   }
@@ -200,7 +237,8 @@ export class Fleet {
   /** Takes requests away from a process with Durable Objects and ends it. */
   #release(isolate: Isolate): Promise<void> {
     this.#byIsolate.get(isolate.ref.id)?.leave(isolate);
-    return this.#retirement.hurry(isolate, this.#options.holders(), HAND_OVER_MS);
+    const holders = [...this.#options.holders(), ...this.#eventsOn(isolate)];
+    return this.#retirement.hurry(isolate, holders, HAND_OVER_MS);
   }
 
   /** Remembers a new process until some time after its end. */
@@ -239,7 +277,7 @@ export class Fleet {
 
   /** Names of the events that run on a process now, as those of holders. */
   #eventsOn(isolate: Isolate): string[] {
-    return [...this.#running].filter(([, id]) => id === isolate.ref.id).map(([name]) => name);
+    return [...this.#holds].filter(([, hold]) => hold.isolate === isolate.ref.id).map(([name]) => name);
   }
 
   #tick(): void {
@@ -304,7 +342,7 @@ export class Fleet {
     for (const group of this.#groups.values()) {
       if (group.live.length === 0 || group.isStarting) continue;
       // Alarms ring in a process that runs.
-      if (hasObjects(group.version)) continue;
+      if (hasObjects(group.version) && !group.version.system) continue;
       if (group.live.some(({ ref }) => this.#load.open(ref.id) > 0)) continue;
       if (!oldest || group.lastUsedMs < oldest.lastUsedMs) oldest = group;
     }

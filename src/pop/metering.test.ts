@@ -6,15 +6,18 @@ import { after, describe, it } from 'node:test';
 import { emptyHistogram } from '../model/histogram.ts';
 import type { Publications } from '../model/messages.ts';
 import { createHub } from '../state/local-bus.ts';
+import { openProductUsage } from '../state/product-usage.ts';
 import { openUsage } from '../state/usage.ts';
 import { startMetering } from './metering.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'selvedge-metering-'));
 const usage = openUsage(join(directory, 'usage.sqlite'));
+const products = openProductUsage(join(directory, 'product-usage.sqlite'));
 const hub = createHub();
-const stop = startMetering(hub, usage);
+const stop = startMetering(hub, usage, products);
 after(async () => {
   usage.close();
+  products.close();
   await hub.close();
   rmSync(directory, { recursive: true });
 });
@@ -61,6 +64,14 @@ describe('metering', () => {
         durationMs: 60,
       },
     );
+  });
+
+  it('adds what was used of products', () => {
+    const use = { product: 'd1', accountId: 'a1', resource: 'db', amounts: { rowsRead: 2, rowsWritten: 0 } };
+    hub.publish('local.product-usage', { from: 'data', usage: [use] } satisfies Publications['local.product-usage']);
+    hub.publish('local.product-usage', { from: 'core', usage: [use] } satisfies Publications['local.product-usage']);
+    const [row] = products.read({ product: 'd1', accountId: 'a1', from: '2000', to: '3000' });
+    assert.deepEqual([row?.resource, row?.amounts], ['db', { rowsRead: 4 }]);
   });
 
   it('ends when it is stopped', () => {

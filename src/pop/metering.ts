@@ -4,10 +4,15 @@
  */
 import type { Publications } from '../model/messages.ts';
 import type { Bus } from '../state/bus.ts';
+import type { ProductUsage } from '../state/product-usage.ts';
 import type { Usage } from '../state/usage.ts';
 
 /** Begins to add. Returns stop. */
-export function startMetering(bus: Pick<Bus, 'subscribe'>, usage: Pick<Usage, 'add'>): () => void {
+export function startMetering(
+  bus: Pick<Bus, 'subscribe'>,
+  usage: Pick<Usage, 'add'>,
+  products: Pick<ProductUsage, 'add'>,
+): () => void {
   const stops = [
     bus.subscribe('local.traffic', ({ versions }: Publications['local.traffic']) => {
       for (const { accountId, script, requests, errors, bytesIn, bytesOut, durationMs } of versions) {
@@ -18,6 +23,9 @@ export function startMetering(bus: Pick<Bus, 'subscribe'>, usage: Pick<Usage, 'a
       for (const { accountId, script, subrequests, bytesIn, bytesOut } of scripts) {
         usage.add(accountId, script, { subrequests, ingressBytes: bytesIn, egressBytes: bytesOut });
       }
+    }),
+    bus.subscribe('local.product-usage', ({ usage: used }: Publications['local.product-usage']) => {
+      for (const use of used) products.add(use);
     }),
   ];
   return () => {

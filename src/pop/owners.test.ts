@@ -60,3 +60,23 @@ it('one that died is not waited for, nor one that did not start', async () => {
   await owners.take('s', async () => isolate());
   assert.deepEqual(released, []);
 });
+
+it('what is done while nobody has the storage waits for its process to end, and keeps the next one waiting', async () => {
+  const events: string[] = [];
+  const owners = new Owners(async (owner) => {
+    await sleep(2);
+    events.push('ended');
+    end(owner);
+  });
+  await owners.take('s', async () => isolate());
+  const work = owners.vacate('s', async () => {
+    await sleep(5);
+    events.push('done');
+  });
+  await owners.take('s', async () => {
+    events.push('started');
+    return isolate();
+  });
+  await work;
+  assert.deepEqual(events, ['ended', 'done', 'started']);
+});

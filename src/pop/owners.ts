@@ -16,18 +16,29 @@ export class Owners {
     this.#release = release;
   }
 
+  /** Ends the process that has the storage, then does `work` while nobody has it. Throws what `work` throws. */
+  vacate<T>(storage: string, work: () => Promise<T>): Promise<T> {
+    return this.#turn(storage, work);
+  }
+
   /** Starts a process that has the storage for itself. Throws what `start` throws: then nobody has it. */
   take(storage: string, start: () => Promise<Isolate>): Promise<Isolate> {
-    const before = this.#turns.get(storage) ?? Promise.resolve();
-    const turn = before.then(async () => {
-      const owner = this.#current.get(storage);
-      if (owner && !owner.ended) await this.#release(owner);
+    return this.#turn(storage, async () => {
       const isolate = await start();
       this.#current.set(storage, isolate);
       isolate.once('exit', () => {
         if (this.#current.get(storage) === isolate) this.#current.delete(storage);
       });
       return isolate;
+    });
+  }
+
+  #turn<T>(storage: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(storage) ?? Promise.resolve();
+    const turn = before.then(async () => {
+      const owner = this.#current.get(storage);
+      if (owner && !owner.ended) await this.#release(owner);
+      return work();
     });
     const settled = turn.catch(() => undefined);
     this.#turns.set(storage, settled);

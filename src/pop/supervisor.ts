@@ -8,12 +8,15 @@
 import { Metrics } from '../metrics/metrics.ts';
 import { layout } from '../model/layout.ts';
 import { log } from '../model/log.ts';
-import type { PopStatus, Requests } from '../model/messages.ts';
+import type { PopStatus, Publications, Requests } from '../model/messages.ts';
 import type { Settings } from '../model/settings.ts';
 import { pickVersion } from '../model/traffic.ts';
+import { ownDatabases } from '../products/d1/owner.ts';
 import { openFileBlobs } from '../state/file-blobs.ts';
 import { openHeartbeat } from '../state/heartbeat.ts';
 import { createHub } from '../state/local-bus.ts';
+import { openObjectFiles } from '../state/object-files.ts';
+import { openProductUsage } from '../state/product-usage.ts';
 import { openSqliteLedger } from '../state/sqlite-ledger.ts';
 import { openUsage } from '../state/usage.ts';
 import { openVault } from '../state/vault.ts';
@@ -23,6 +26,7 @@ import { Children } from './children.ts';
 import { Fleet } from './fleet.ts';
 import { Follower } from './follower.ts';
 import { forwardTraffic } from './forward-traffic.ts';
+import { takesEvent } from './isolates/config.ts';
 import { createIsolateHost } from './isolates/host.ts';
 import { startMetering } from './metering.ts';
 import { openOperatorCertificates } from './operator-certificates.ts';
@@ -59,11 +63,12 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
   const blobs = await openFileBlobs(paths.blobs);
   const vault = openVault(paths.secretKey);
   const usage = openUsage(paths.usage);
+  const productUsage = openProductUsage(paths.productUsage);
   const ownCertificates = openOperatorCertificates(settings.tls.certificates);
   const heartbeat = openHeartbeat(paths.alive);
   const certificates = await openCertificates(settings.dataDir, settings.limits.certificatesPerMinute);
   const hub = createHub();
-  const stopMetering = startMetering(hub, usage);
+  const stopMetering = startMetering(hub, usage, productUsage);
   const metrics = new Metrics(hub);
   const follower = new Follower();
   forwardTraffic(hub, follower, settings.colo);
@@ -80,7 +85,9 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     traced: settings.traces !== undefined,
     attach: (attach) => rooms.attach(attach),
     detach: (isolate) => rooms.detach(isolate),
-    onUsage: ({ accountId, script }, cpuMs) => {
+    onUsage: ({ accountId, script, system }, cpuMs) => {
+      // Only what a user's Worker burns is the user's.
+      if (system) return;
       usage.add(accountId, script, { cpuMs });
       metrics.used(accountId, script, cpuMs);
     },
@@ -105,6 +112,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     maxInstances: settings.maxInstances,
     holders: () => children.names().filter((name) => !NOT_HOLDERS.has(name)),
   });
+  ownDatabases(hub, ledger, fleet, openObjectFiles(paths.objects));
   const scheduler = new Scheduler(async (script, cron, timeMs) => {
     const versionId = pickVersion(script.deployment?.versions ?? []);
     const version = versionId ? follower.versions.get(versionId) : undefined;
@@ -119,6 +127,15 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     if (!version || version.modules.length === 0) throw new Error(`version ${versionId} has no code to run`);
     return fleet.ensure(version);
   });
+  answer('local.hold', async ({ accountId, script, event, from }) => {
+    const versionId = pickVersion(follower.script(accountId, script)?.deployment?.versions ?? []);
+    const version = versionId ? follower.versions.get(versionId) : undefined;
+    if (!version || version.modules.length === 0) throw new Error(`there is no Worker ${script} that runs`);
+    if (!takesEvent(version, event)) throw new Error(`the Worker ${script} has no ${event}() handler`);
+    const { name, isolate } = await fleet.hold(version, from);
+    return { hold: name, isolate: isolate.ref.id, socket: isolate.eventSocket };
+  });
+  hub.subscribe('local.unhold', ({ hold }: Publications['local.unhold']) => fleet.release(hold));
   answer('local.verdict', ({ isolate }) => fleet.verdict(isolate));
   answer('local.certificate', ({ serverName }) => ownCertificates.find(serverName) ?? certificates.issue(serverName));
   const tickets = new TicketKeys(hub);
@@ -132,6 +149,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     await fleet.trace(accountId, script, seconds);
     return {};
   });
+  answer('pop.product-usage', (asked) => productUsage.read(asked));
   answer('pop.status', () => status());
   answer('pop.metrics', async () => ({ text: await metrics.text(status()) }));
 
@@ -198,6 +216,7 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
       stopMetering();
       metrics.close();
       usage.close();
+      productUsage.close();
       await hub.close();
       await blobs.close();
       await ledger.close();

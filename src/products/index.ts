@@ -13,18 +13,18 @@ export const BINDING_TYPES = [
   'text_blob',
   'data_blob',
   'kv_namespace',
+  'queue',
   'r2_bucket',
+  'd1',
   'durable_object_namespace',
+  'analytics_engine',
   'inherit',
 ] as const;
 
 /** Binding type -> the product's name for people. */
 export const ABSENT_PRODUCTS: Record<string, string> = {
-  d1: 'D1',
-  queue: 'Queues',
   workflow: 'Workflows',
   hyperdrive: 'Hyperdrive',
-  analytics_engine: 'Analytics Engine',
   ai: 'Workers AI',
   ai_search: 'AI Search',
   browser: 'Browser Rendering',
@@ -47,17 +47,14 @@ export const ABSENT_PRODUCTS: Record<string, string> = {
 /** Paths below /accounts/<id>/ of products that are not here yet -> the product's name. */
 export const ABSENT_PATHS: Record<string, string> = {
   ai: 'Workers AI',
-  analytics_engine: 'Analytics Engine',
   autorag: 'AI Search',
   'browser-rendering': 'Browser Rendering',
   containers: 'Containers',
-  d1: 'D1',
   hyperdrive: 'Hyperdrive',
   images: 'Images',
   mtls_certificates: 'mTLS certificates',
   pages: 'Pages',
   pipelines: 'Pipelines',
-  queues: 'Queues',
   secrets_store: 'Secrets Store',
   stream: 'Stream',
   vectorize: 'Vectorize',

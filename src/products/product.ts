@@ -22,11 +22,11 @@ export interface Room {
 
 /** Counts what the process asks of products; false above what its open requests may make. */
 export interface Taking {
-  take(): boolean;
+  take(): boolean | Promise<boolean>;
 }
 
 export interface DataProduct {
-  /** Null if the process binds nothing of this product. */
-  room(attach: Attach, budget: Taking): Room | null;
+  /** One, or one for each of what it binds; null or none if the process binds nothing of this product. */
+  room(attach: Attach, budget: Taking): Room | Room[] | null;
   close(): Promise<void> | void;
 }

@@ -1,4 +1,5 @@
-// A KV binding in the user's isolate: answers hot keys from the memory of the process, all else is the runtime's own KV binding.
+// A KV binding in the user's isolate: answers hot keys from the memory of the process, all else is the runtime's own KV bindings: for reads the
+// one that fills the memory, for the rest one without it.
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -30,11 +31,13 @@ function conversionOf(options) {
 
 class KvNamespace {
   #native;
+  #direct;
   #cache;
   #prefix;
 
-  constructor({ native, cache, namespace }) {
+  constructor({ native, direct, cache, namespace }) {
     this.#native = native;
+    this.#direct = direct;
     this.#cache = cache;
     this.#prefix = `${namespace}/`;
   }
@@ -63,15 +66,15 @@ class KvNamespace {
   }
 
   put(key, value, options) {
-    return this.#native.put(key, value, options);
+    return this.#direct.put(key, value, options);
   }
 
   delete(key) {
-    return this.#native.delete(key);
+    return this.#direct.delete(key);
   }
 
   list(options) {
-    return this.#native.list(options);
+    return this.#direct.list(options);
   }
 }
 

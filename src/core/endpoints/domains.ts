@@ -35,7 +35,7 @@ export function registerDomains(app: App, context: CoreContext): void {
       context,
       { method: 'get', path, summary: 'Lists custom domains', query: Filter },
       async ({ account, query }) => {
-        const domains = (await domainsOf(context, account)).map(domainShape);
+        const domains = (await domainsOf(context, account)).filter(isWorkers).map(domainShape);
         const fits = (wanted: string | undefined, value: string) => wanted === undefined || wanted === value;
         const found = domains.filter(
           (domain) =>
@@ -53,7 +53,9 @@ export function registerDomains(app: App, context: CoreContext): void {
     context,
     { method: 'get', path: `${ofAccount}/records/{domain_id}`, summary: 'One custom domain' },
     async ({ account, params }) => {
-      const domain = (await domainsOf(context, account)).find(({ id }) => id === params.domain_id);
+      const domain = (await domainsOf(context, account)).find(
+        (each) => each.id === params.domain_id && isWorkers(each),
+      );
       if (!domain) throw new ApiError(10082, `This account has no custom domain ${params.domain_id}.`);
       return domainShape(domain);
     },
@@ -109,6 +111,9 @@ export function registerDomains(app: App, context: CoreContext): void {
         const there = new Map((await domainsOf(context, account)).map((domain) => [domain.hostname, domain]));
         for (const hostname of wanted.keys()) {
           const owner = there.get(hostname)?.script;
+          const bucket = there.get(hostname)?.bucket;
+          if (bucket !== undefined)
+            throw new ApiError(100116, `${hostname} is the custom domain of the bucket ${bucket.name}.`);
           if (owner !== undefined && owner !== script.name && !body.override_existing_origin) {
             throw new ApiError(100116, `${hostname} is already the custom domain of the Worker ${owner}.`);
           }
@@ -136,6 +141,10 @@ export function registerDomains(app: App, context: CoreContext): void {
       });
     },
   );
+}
+
+function isWorkers({ bucket }: CustomDomain): boolean {
+  return bucket === undefined;
 }
 
 async function domainsOf({ ledger }: CoreContext, account: Account): Promise<CustomDomain[]> {

@@ -1,5 +1,6 @@
 /** Workers: list, upload (PUT: a version and its deployment in one), read, delete, and the settings that are not of a version. */
 import { z } from '@hono/zod-openapi';
+import { releaseConsumer } from '../../products/queues/references.ts';
 import { type App, define, pageOf, WholeList } from '../app.ts';
 import { readBody } from '../body.ts';
 import type { CoreContext } from '../context.ts';
@@ -118,13 +119,15 @@ export function registerScripts(app: App, context: CoreContext): void {
         const name = params.script_name!;
         return serialized(lockOf(account.id, name), async () => {
           const script = await requireScript(context, account, name);
-          const users = query.force === 'true' ? [] : await referencesTo(context, account.id, name);
+          const references = await referencesTo(context, account.id, name);
+          const users = query.force === 'true' ? [] : Object.values(references).flat();
           if (users.length > 0) {
             throw new ApiError(
               10059,
               `${name} is bound by ${users.map(({ service }) => service).join(', ')}: remove these bindings or delete with force=true.`,
             );
           }
+          await releaseConsumer(context, account.id, name, query.force === 'true');
           await untilLive(context, await deleteScript(context, script));
           if (script.objects) await context.objectFiles.remove(script.objects.storage, null);
           return { id: name };

@@ -124,8 +124,8 @@ export function registerServices(app: App, context: CoreContext): void {
       const outgoing = bindings.flatMap((each) =>
         each.type === 'service' ? [{ service: each.service, environment: 'production', name: each.name }] : [],
       );
-      const incoming = await referencesTo(context, account.id, script.name);
-      return { services: { incoming, outgoing }, durable_objects: [], dispatch_outbounds: [] };
+      const { services: incoming, durable_objects } = await referencesTo(context, account.id, script.name);
+      return { services: { incoming, outgoing }, durable_objects, dispatch_outbounds: [] };
     },
   );
 

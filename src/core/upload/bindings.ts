@@ -64,7 +64,13 @@ export function shownBinding(binding: Binding): Record<string, unknown> {
   if (binding.type === 'secret_text') return { name: binding.name, type: binding.type };
   if (isProductBinding(binding)) return { name: binding.name, ...shownProductBinding(binding) };
   if (binding.type === 'durable_object_namespace') {
-    return { name: binding.name, type: binding.type, class_name: binding.className };
+    const { name, type, className, other } = binding;
+    return {
+      name,
+      type,
+      class_name: className,
+      ...(other && { script_name: other.script, namespace_id: other.namespaceId }),
+    };
   }
   return { ...binding };
 }
@@ -113,10 +119,13 @@ async function resolve(
     case 'service':
       return service(context, account, scriptName, raw);
     case 'kv_namespace':
+    case 'queue':
     case 'r2_bucket':
+    case 'analytics_engine':
+    case 'd1':
       return productBinding(context, account, raw);
     case 'durable_object_namespace':
-      return objectNamespace(scriptName, raw);
+      return objectNamespace(context, account, scriptName, raw);
     case 'wasm_module':
     case 'text_blob':
     case 'data_blob':
@@ -127,15 +136,24 @@ async function resolve(
   }
 }
 
-function objectNamespace(scriptName: string, { name, class_name: className, script_name: script }: Raw): Binding {
+async function objectNamespace(context: CoreContext, account: Account, scriptName: string, raw: Raw): Promise<Binding> {
+  const { name, class_name: className, script_name: script } = raw;
   if (typeof className !== 'string') throw new ApiError(10006, `The binding ${name} has no "class_name".`);
-  if (script !== undefined && script !== null && script !== scriptName) {
+  if (script === undefined || script === null || script === scriptName) {
+    return { name, type: 'durable_object_namespace', className };
+  }
+  if (typeof script !== 'string') throw new ApiError(10006, `The "script_name" of the binding ${name} is no name.`);
+  const owner = await findScript(context, account.id, script);
+  const namespace = owner?.objects?.namespaces.find((each) => each.className === className);
+  if (!owner || !namespace) {
     throw new ApiError(
-      10058,
-      `The binding ${name} is to Durable Objects of another Worker (${String(script).slice(0, 64)}): this Selvedge cannot do that yet.`,
+      10061,
+      owner
+        ? `Cannot create binding for class '${className}' of script '${script}' because it is not currently configured to implement Durable Objects.`
+        : `Cannot create binding for class '${className}' because script '${script}' was not found.`,
     );
   }
-  return { name, type: 'durable_object_namespace', className };
+  return { name, type: 'durable_object_namespace', className, other: { script, namespaceId: namespace.id } };
 }
 
 function textOf(raw: Raw): string {

@@ -11,12 +11,14 @@ import { join } from 'node:path';
 import type { Binding, ModuleRef, ModuleType, Version } from '../../model/documents.ts';
 import type { Attach } from '../../model/messages.ts';
 import { isProductBinding } from '../../model/product-bindings.ts';
+import { databaseService } from '../../products/d1/process.ts';
 import {
   hasObjects,
   OBJECTS_SERVICE,
   objectBindingText,
   objectOptions,
 } from '../../products/durable-objects/binding.ts';
+import { doorParts, remoteBindingText, remoteParts } from '../../products/durable-objects/other-worker.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
 import { list, literal, struct } from './capnp.ts';
@@ -31,7 +33,7 @@ const RPC_HOST = 'selvedge-rpc';
 /** For `trace.js`; the flag allows the module alone, without the rest of Node's. */
 const ASYNC_CONTEXT = 'nodejs_als';
 /** Raised when the form of the configuration changes, so that cached ones are made anew. */
-export const CONFIG_FORMAT = 4;
+export const CONFIG_FORMAT = 8;
 const COMPILE_TIMEOUT_MS = 30_000;
 const MAX_COMPILED_BYTES = 256 * 1024 * 1024;
 
@@ -71,13 +73,20 @@ export function rpcSockets(entrypoints: string[]): Record<string, string> {
 
 /** Events that do not come over HTTP need the system Worker; others are spared its start-up time and memory. */
 export function hasSystemWorker(version: Version): boolean {
+  return takesEvent(version, 'scheduled') || takesEvent(version, 'queue');
+}
+
+/** Has the Worker a handler of these events? */
+export function takesEvent(version: Version, event: 'scheduled' | 'queue'): boolean {
   // Of scripts in the service-worker format the handlers are only guessed.
-  return version.format === 'service-worker' || version.handlers.includes('scheduled');
+  return version.format === 'service-worker' || version.handlers.includes(event);
 }
 
 /** Names a compiled configuration: all that goes into it. */
 export function configName(version: Version, variant: Variant): string {
-  const facts = JSON.stringify([CONFIG_FORMAT, version.id, version.limits, version.handlers, variant, workerdPath()]);
+  // Selvedge's own are all the same but for their storage.
+  const what = version.system ? [version.system, version.etag] : version.id;
+  const facts = JSON.stringify([CONFIG_FORMAT, what, version.limits, version.handlers, variant, workerdPath()]);
   return createHash('sha256').update(facts).digest('hex');
 }
 
@@ -130,6 +139,7 @@ function compile(directory: string): Promise<Buffer> {
 }
 
 async function configText(version: Version, variant: Variant, vault: Vault): Promise<string> {
+  if (version.system) return systemText(version);
   const services = [
     external('internet', 'egress.sock', { style: 'proxy', cfBlobHeader: literal(CF_HEADER) }),
     external('cache', 'cache.sock', { style: 'proxy' }),
@@ -142,6 +152,7 @@ async function configText(version: Version, variant: Variant, vault: Vault): Pro
     }),
   ];
   if (hasObjects(version) && !variant.strict) services.push(OBJECTS_SERVICE);
+  services.push(...(await remoteParts(version, rpcOptions(), systemWorker)));
   const products = await productParts(version.bindings, variant.strict);
   services.push(...products.services);
   const sockets = [
@@ -151,6 +162,11 @@ async function configText(version: Version, variant: Variant, vault: Vault): Pro
     ),
   ];
   sockets.push(...products.sockets);
+  if (!variant.strict) {
+    const door = await doorParts(version, OWN, 'user', rpcOptions(), systemWorker);
+    services.push(...door.services);
+    sockets.push(...door.sockets);
+  }
   if (variant.tailed) {
     services.push(external('tail-sink', 'tail.sock', {}));
     services.push(
@@ -187,6 +203,25 @@ const config :Workerd.Config = (
   ],
   sockets = [
     ${sockets.join(',\n    ')}
+  ]
+);
+`;
+}
+
+/** A process of Selvedge's own: its Worker, the disk, and no way out. */
+async function systemText(version: Version): Promise<string> {
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  v8Flags = ${list(v8Flags(version).map(literal))},
+  logging = (structuredLogging = true),
+  services = [
+    ${external('internet', 'none.sock', {})},
+    ${OBJECTS_SERVICE},
+    ${await databaseService(objectOptions(version, false), systemWorker)}
+  ],
+  sockets = [
+    ${socket('main', 'm.sock', 'user', {})},
+    ${socket('rpc', 'r-0.sock', 'user', {})}
   ]
 );
 `;
@@ -349,7 +384,9 @@ function bindings(version: Version, variant: Variant, vault: Vault): string[] {
       case 'json':
         return struct({ name, json: literal(JSON.stringify(binding.json)) });
       case 'durable_object_namespace':
-        return objectBindingText(binding.name, binding.className);
+        return binding.other
+          ? remoteBindingText(binding.name, binding.other.namespaceId)
+          : objectBindingText(binding.name, binding.className);
       case 'version_metadata':
         return struct({ name, json: literal(JSON.stringify(versionMetadata(version))) });
       case 'assets':

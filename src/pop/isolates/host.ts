@@ -14,6 +14,7 @@ import { log, reason } from '../../model/log.ts';
 import type { Attach, InspectResult } from '../../model/messages.ts';
 import { isProductBinding } from '../../model/product-bindings.ts';
 import type { Settings } from '../../model/settings.ts';
+import { doorSockets, objectLinks } from '../../products/durable-objects/other-worker.ts';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Vault } from '../../state/vault.ts';
 import { compileConfig, hasSystemWorker, rpcSockets, StartError, serviceLinks, type Variant } from './config.ts';
@@ -116,7 +117,7 @@ export class IsolateHost {
         accountId: version.accountId,
         script: version.script,
         versionId: version.id,
-        services: serviceLinks(version),
+        services: [...serviceLinks(version), ...objectLinks(version)],
         assets: version.assets,
         own: join(zygote.directory, OWN),
         bindings: version.bindings.filter(isProductBinding),
@@ -132,7 +133,8 @@ export class IsolateHost {
       if (this.#closed) throw new Error('this machine is shutting down');
       const system = hasSystemWorker(version) ? ['p.sock'] : [];
       const products = productSockets(version.bindings);
-      const sockets = ['m.sock', ...system, ...products, ...Object.values(rpcSockets(spec.entrypoints))];
+      const rpc = [rpcSockets(spec.entrypoints), doorSockets(version)].flatMap((files) => Object.values(files));
+      const sockets = ['m.sock', ...system, ...products, ...rpc];
       sealDirectory(zygote.directory, zygote.uid, sockets);
       const isolate = new Isolate(zygote, version, variant, output);
       this.#isolates.add(isolate);

@@ -16,6 +16,7 @@ import { text } from 'node:stream/consumers';
 import { machineMs } from '../../model/clock.ts';
 import type { Version } from '../../model/documents.ts';
 import type { IsolateRef, Verdict } from '../../model/messages.ts';
+import { doorSockets } from '../../products/durable-objects/other-worker.ts';
 import { hasSystemWorker, rpcSockets, type Variant } from './config.ts';
 import { OWN } from './directory.ts';
 import { cpuMs, openFiles, privateBytes } from './process-stats.ts';
@@ -66,11 +67,22 @@ export class Isolate extends EventEmitter<IsolateEvents> {
     this.#output = output;
     const at = (file: string) => join(zygote.directory, OWN, file);
     const rpc = Object.entries(rpcSockets(variant.entrypoints)).map(([name, file]) => [name, at(file)]);
-    this.ref = { id: zygote.id, main: at('m.sock'), rpc: Object.fromEntries(rpc) };
+    const objects = Object.entries(doorSockets(version)).map(([id, file]) => [id, at(file)]);
+    this.ref = {
+      id: zygote.id,
+      main: at('m.sock'),
+      rpc: Object.fromEntries(rpc),
+      objects: Object.fromEntries(objects),
+    };
     this.filesAtStart = openFiles(this.pid) ?? 0;
     this.readStats();
     // Not 'exit': the message about the heap limit may arrive after that.
     zygote.process.once('close', (code) => this.#onExit(code));
+  }
+
+  /** Where the system Worker takes events; nobody listens there if the Worker has no handlers of any. */
+  get eventSocket(): string {
+    return join(this.directory, OWN, 'p.sock');
   }
 
   get ended(): boolean {
@@ -156,7 +168,7 @@ export class Isolate extends EventEmitter<IsolateEvents> {
 
   async #ask(method: string, path: string, body: string, timeoutMs: number): Promise<string> {
     const asked = request({
-      socketPath: join(this.directory, OWN, 'p.sock'),
+      socketPath: this.eventSocket,
       path,
       method,
       headers: { host: 'system', 'content-length': Buffer.byteLength(body) },

@@ -26,7 +26,7 @@ export interface CacheServiceOptions {
   /** Whose entries of this host the Worker shares. */
   scope: (host: string) => string;
   /** Counts an operation; false above what requests may make. */
-  take(): boolean;
+  take(): boolean | Promise<boolean>;
 }
 
 /** The server of `cache.sock` of one isolate process; the caller lets it listen. */
@@ -45,7 +45,7 @@ export function createCacheService(options: CacheServiceOptions): Server {
 
 async function answer(options: CacheServiceOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const key = keyOf(options, request);
-  if (!key || !options.take()) {
+  if (!key || !(await options.take())) {
     request.resume();
     if (request.method === 'PUT') return void response.writeHead(413).end();
     return request.method === 'PURGE' ? void response.writeHead(429).end() : miss(response);

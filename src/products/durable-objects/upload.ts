@@ -43,7 +43,7 @@ export function checkObjectBindings({ objects, bindings, format }: Version): voi
     throw new ApiError(10021, 'Durable Objects need a script in the module format.');
   }
   for (const binding of bindings) {
-    if (binding.type !== 'durable_object_namespace') continue;
+    if (binding.type !== 'durable_object_namespace' || binding.other) continue;
     if (namespaces.some(({ className }) => className === binding.className)) continue;
     throw new ApiError(
       10061,

@@ -31,10 +31,18 @@ const KV_STORE_SERVICE = struct({
   external: struct({ address: literal('unix:kv.sock'), http: struct({}) }),
 });
 
+/** For writes and lists: nothing is kept of them, so they need not pass the system Worker. */
+function directService(namespace: string): string {
+  const header = struct({ name: literal('selvedge-kv'), value: literal(namespace) });
+  const http = struct({ injectRequestHeaders: list([header]) });
+  return struct({ name: literal(`kv-${namespace}`), external: struct({ address: literal('unix:kv.sock'), http }) });
+}
+
 /** What a process that binds KV has. `own`: directory of the process's own sockets; `source` gives the text of a system Worker. */
 export async function kvParts(
   own: string,
   strict: boolean,
+  namespaces: string[],
   source: (file: string) => Promise<string>,
 ): Promise<ConfigParts> {
   // The system Worker of KV needs experimental features.
@@ -58,7 +66,7 @@ export async function kvParts(
   });
   return {
     extensions: [struct({ modules: list([module]) })],
-    services: [KV_STORE_SERVICE, struct({ name: literal('kv'), worker: system })],
+    services: [KV_STORE_SERVICE, struct({ name: literal('kv'), worker: system }), ...namespaces.map(directService)],
     sockets: [written],
   };
 }
@@ -76,6 +84,7 @@ export function kvBindingText({ name, namespaceId }: KvBinding & { name: string 
       moduleName: literal(MODULE),
       innerBindings: list([
         struct({ name: literal('native'), kvNamespace: designator }),
+        struct({ name: literal('direct'), kvNamespace: literal(`kv-${namespaceId}`) }),
         struct({ name: literal('cache'), memoryCache: MEMORY }),
         struct({ name: literal('namespace'), text: literal(namespaceId) }),
       ]),

@@ -26,7 +26,7 @@ export interface KvServiceOptions {
   /** Ids that the process may name. */
   allowed: string[];
   /** Counts an operation; false above what requests may make. */
-  take(): boolean;
+  take(): boolean | Promise<boolean>;
   /** The process may keep this key from now on. */
   onRead(namespace: string, key: string): void;
   /** These keys were written; resolves when no process keeps what was there before. */
@@ -54,7 +54,7 @@ async function answer(
   const { store } = options;
   const namespace = String(request.headers['selvedge-kv']);
   if (!allowed.has(namespace)) throw new KvError(400, 'this Worker does not bind the namespace');
-  if (!options.take()) throw new KvError(429, 'Too many API requests by single Worker invocation.');
+  if (!(await options.take())) throw new KvError(429, 'Too many API requests by single Worker invocation.');
   const url = new URL(request.url!, 'http://kv');
   const { method } = request;
   const query = url.searchParams;

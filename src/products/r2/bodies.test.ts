@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { openFileBlobs } from '../../state/file-blobs.ts';
@@ -15,6 +15,7 @@ import { chunked, MiB, temporary, whole } from './testing.ts';
 const directory = temporary();
 const blobs = await openFileBlobs(directory);
 const bodies = new Bodies(blobs);
+after(() => bodies.close());
 const LIMIT = { maxBytes: 100 * MiB };
 const files = () =>
   readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).length;

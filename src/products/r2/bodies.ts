@@ -8,6 +8,7 @@ import { Readable } from 'node:stream';
 import { crc32 } from 'node:zlib';
 import type { Blobs } from '../../state/blobs.ts';
 import type { Checksums, Piece } from './documents.ts';
+import { HashThread } from './hash-thread.ts';
 import { R2Error } from './limits.ts';
 import { passed } from './memory.ts';
 
@@ -36,6 +37,7 @@ export type HashName = Exclude<keyof Checksums, 'md5'>;
 
 export class Bodies {
   readonly #blobs: Blobs;
+  readonly #thread = new HashThread();
 
   constructor(blobs: Blobs) {
     this.#blobs = blobs;
@@ -49,10 +51,10 @@ export class Bodies {
     content: AsyncIterable<Uint8Array>,
     { maxBytes, hashes = [], digests = [] }: { maxBytes: number; hashes?: HashName[]; digests?: Digest[] },
   ): Promise<Written> {
-    const md5 = createHash('md5');
+    const md5 = this.#thread.create();
     const others = hashes.map((name): [HashName, Hash] => [name, createHash(name)]);
     const sums = new Sums();
-    const all: Digest[] = [md5, ...others.map(([, hash]) => hash), ...digests, sums];
+    const all: Digest[] = [...others.map(([, hash]) => hash), ...digests, sums];
     let size = 0;
     async function* blob(first: Uint8Array, rest: AsyncIterator<Uint8Array>) {
       yield randomBytes(SALT_BYTES);
@@ -62,6 +64,7 @@ export class Bodies {
           throw new R2Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed object size.');
         }
         for (const digest of all) digest.update(next.value);
+        await md5.update(next.value);
         passed(next.value.byteLength);
         yield next.value;
       }
@@ -77,11 +80,12 @@ export class Bodies {
         piece = { blob: hash, size };
       }
     } catch (error) {
+      md5.forget();
       // What the body is read from is let go; it may just wait for a chunk that never comes.
       Promise.resolve(chunks.return?.()).catch(() => undefined);
       throw error;
     }
-    const checksums: Written['checksums'] = { md5: md5.digest('hex') };
+    const checksums: Written['checksums'] = { md5: await md5.digest() };
     for (const [name, hash] of others) checksums[name] = hash.digest('hex');
     return { piece, size, checksums };
   }
@@ -99,6 +103,10 @@ export class Bodies {
       before += piece.size;
       if (before > end) return;
     }
+  }
+
+  close(): Promise<void> {
+    return this.#thread.close();
   }
 
   async delete(piece: Piece | null): Promise<void> {

@@ -9,7 +9,7 @@ import type { SourceOptions } from './source.ts';
 const MAX_CONNECTIONS = 512;
 
 export function r2Data(r2: R2, source: SourceOptions): DataProduct {
-  const slurp = new Slurp(r2.objects, source);
+  const slurp = new Slurp(r2, source);
   return {
     room({ accountId, bindings }, budget) {
       const allowed = boundBuckets(bindings);
@@ -17,6 +17,6 @@ export function r2Data(r2: R2, source: SourceOptions): DataProduct {
       const server = createR2Service({ r2, slurp, accountId, allowed, take: () => budget.take() });
       return { socket: R2_SOCKET, server, maxConnections: MAX_CONNECTIONS };
     },
-    close: () => undefined,
+    close: () => slurp.close(),
   };
 }

@@ -126,6 +126,58 @@ export interface Garbage {
   body: StoredObject['body'];
 }
 
+export interface JobCounts {
+  /** Of the source's list. */
+  objects: number;
+  transferred: number;
+  skipped: number;
+  failed: number;
+  /** Of what was transferred. */
+  bytes: number;
+}
+
+/** A bucket of S3 that is copied here. */
+export interface Job {
+  /** 32 hex digits. */
+  id: string;
+  accountId: string;
+  bucket: { id: string; name: string };
+  /** Its secret is empty when the job has ended. */
+  source: Source;
+  prefix: string;
+  overwrite: boolean;
+  status: 'running' | 'paused' | 'aborted' | 'completed';
+  createdAt: number;
+  finishedAt: number | null;
+  /** Of the pages of the source's list that are done. */
+  done: JobCounts;
+  /** Of the page that is being copied, as far as is known. */
+  page: JobCounts;
+  /** Where that page begins: undefined for the first one. */
+  token?: string | undefined;
+  /** Why it paused or was aborted by itself. */
+  error: string | null;
+  /** Entries of its log. */
+  logged: number;
+}
+
+/** As in the control API (https://developers.cloudflare.com/api/resources/r2/subresources/super_slurper/). */
+export interface JobLog {
+  createdAt: string;
+  logType:
+    | 'migrationStart'
+    | 'migrationComplete'
+    | 'migrationAbort'
+    | 'migrationError'
+    | 'migrationPause'
+    | 'migrationResume'
+    | 'migrationErrorFailedContinuation'
+    | 'importErrorRetryExhaustion'
+    | 'importSkippedStorageClass';
+  message: string | null;
+  objectKey: string | null;
+}
+
 const digits = (number: number) => String(number).padStart(5, '0');
 
 export const keys = {
@@ -147,4 +199,6 @@ export const keys = {
   domains: 'domain/',
   job: (accountId: string, id: string) => `job/${accountId}/${id}`,
   jobs: (accountId?: string) => (accountId === undefined ? 'job/' : `job/${accountId}/`),
+  jobLog: (jobId: string, number: number) => `job-log/${jobId}/${digits(number)}`,
+  jobLogs: (jobId: string) => `job-log/${jobId}/`,
 };

@@ -17,6 +17,8 @@ export interface ListOptions {
   delimiter?: string;
   limit: number;
   after?: Position;
+  /** Asked for each object, and each prefix (null): false ends the page before it, if it is not the first. */
+  fits?(name: string, object: StoredObject | null): boolean;
 }
 
 export interface Listed {
@@ -29,7 +31,7 @@ export interface Listed {
 export async function listObjects(
   ledger: Ledger,
   { id }: Bucket,
-  { prefix = '', delimiter = '', limit, after }: ListOptions,
+  { prefix = '', delimiter = '', limit, after, fits = () => true }: ListOptions,
 ): Promise<Listed> {
   const namespace = keys.objects(id);
   const objects: Listed['objects'] = [];
@@ -46,11 +48,13 @@ export async function listObjects(
       const at = delimiter === '' ? -1 : key.indexOf(delimiter, prefix.length);
       if (at >= 0) {
         const common = key.slice(0, at + delimiter.length);
+        if (!fits(common, null) && last) return { objects, prefixes, next: last };
         prefixes.push(common);
         last = { prefix: common };
         behind = behindPrefix(namespace, common);
         break;
       }
+      if (!fits(key, object) && last) return { objects, prefixes, next: last };
       objects.push({ key, object });
       last = { key };
       behind = id;

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { type Entry, type Ledger, RevisionConflict, type Write } from '../../state/ledger.ts';
+import type { Arriving } from './arriving.ts';
 import type { Bodies, Digest, HashName } from './bodies.ts';
 import { isBeingDeleted } from './buckets.ts';
 import { type Conditions, evaluate } from './conditions.ts';
@@ -36,9 +37,13 @@ export interface Put {
   expected?: Checksums;
   checksum?: ChecksumCheck;
   maxBytes?: number;
+  /** Instead of the body's MD5. */
+  etag?: string;
 }
 
 export class Objects {
+  /** Objects that readers are given while they come from their source (`slurp.ts`). */
+  readonly arriving = new WeakMap<StoredObject, Arriving>();
   readonly #ledger: Ledger;
   readonly #bodies: Bodies;
   readonly #meter: Meter;
@@ -58,6 +63,8 @@ export class Objects {
   async *read(object: StoredObject, range?: { start: number; end: number }): AsyncGenerator<Buffer> {
     if (object.size === 0) return;
     const { start, end } = range ?? { start: 0, end: object.size - 1 };
+    const arriving = this.arriving.get(object);
+    if (arriving) return yield* arriving.read(start, end);
     yield* this.#bodies.read(await this.#pieces(object), start, end);
   }
 
@@ -86,7 +93,7 @@ export class Objects {
         ...put.metadata,
         version: randomBytes(16).toString('hex'),
         size: written.size,
-        etag: written.checksums.md5,
+        etag: put.etag ?? written.checksums.md5,
         uploaded: Date.now(),
         checksums: written.checksums,
         ...(s3 && { s3 }),

@@ -82,6 +82,7 @@ export async function openR2(dataDir: string): Promise<R2> {
       stopped.abort();
       await sweeping;
       usage.close();
+      await bodies.close();
       await ledger.close();
       await blobs.close();
     },

@@ -12,7 +12,7 @@ import { BUCKET_HEADER } from './binding.ts';
 import { type Conditions, evaluate } from './conditions.ts';
 import type { Bucket, Checksums, HttpFields, ObjectMetadata, StoredObject } from './documents.ts';
 import { maxKeys, noSuchKey, preconditionFailed, R2Error } from './limits.ts';
-import { compareKeys, decodeCursor, encodeCursor, listObjects, type Position } from './listing.ts';
+import { decodeCursor, encodeCursor, listObjects, type Position } from './listing.ts';
 import { checkMetadata, storageClassOf } from './metadata.ts';
 import type { R2 } from './open.ts';
 import { type Asked, type ByteRange, parseRange, rangeOf } from './ranges.ts';
@@ -33,7 +33,7 @@ export interface R2ServiceOptions {
   /** Names of the buckets that the process may name. */
   allowed: string[];
   /** Counts an operation; false above what requests may make. */
-  take(): boolean;
+  take(): boolean | Promise<boolean>;
 }
 
 /** A request as the runtime writes it: 64-bit numbers are strings. */
@@ -85,7 +85,8 @@ async function answer(
 ): Promise<void> {
   const name = String(request.headers[BUCKET_HEADER]);
   if (!allowed.has(name)) throw new R2Error('NoSuchBucket', 'This Worker does not bind the bucket.');
-  if (!options.take()) throw new R2Error('TooManyRequests', 'Too many API requests by single worker invocation.');
+  if (!(await options.take()))
+    throw new R2Error('TooManyRequests', 'Too many API requests by single worker invocation.');
   const bucket = await options.r2.buckets.get(options.accountId, name);
   if (request.method === 'GET') {
     const text = Buffer.from(String(request.headers['cf-r2-request']), 'latin1').toString();
@@ -215,38 +216,28 @@ async function list({ ledger }: Pick<R2, 'ledger'>, bucket: Bucket, asked: Bindi
       : asked.startAfter !== undefined
         ? { key: asked.startAfter }
         : undefined;
-  const found = await listObjects(ledger, bucket, {
+  const [http, custom] = [asked.include?.includes(0), asked.include?.includes(1)];
+  const shapeOf = (key: string, object: StoredObject) => {
+    const { httpFields, customFields, ...shape } = headShape(key, object);
+    return { ...shape, httpFields: http ? httpFields : {}, customFields: custom ? customFields : [] };
+  };
+  let bytes = 0;
+  const { objects, prefixes, next } = await listObjects(ledger, bucket, {
     prefix: asked.prefix,
     delimiter: asked.delimiter,
     limit: maxKeys(asked.limit),
     ...(after && { after }),
+    fits(name, object) {
+      bytes += Buffer.byteLength(JSON.stringify(object ? shapeOf(name, object) : name));
+      return bytes <= MAX_LIST_BYTES;
+    },
   });
-  const [http, custom] = [asked.include?.includes(0), asked.include?.includes(1)];
-  const shown = found.objects.map(({ key, object }) => {
-    const { httpFields, customFields, ...shape } = headShape(key, object);
-    return { ...shape, httpFields: http ? httpFields : {}, customFields: custom ? customFields : [] };
-  });
-  const entries = [...shown, ...found.prefixes].sort((a, b) => compareKeys(nameIn(a), nameIn(b)));
-  let bytes = 0;
-  const end = entries.findIndex((entry) => {
-    bytes += Buffer.byteLength(JSON.stringify(entry));
-    return bytes > MAX_LIST_BYTES;
-  });
-  // What does not fit comes with the next page.
-  const fitting = end < 0 ? entries : entries.slice(0, end);
-  const last = fitting.at(-1);
-  const next = end < 0 ? found.next : typeof last === 'string' ? { prefix: last } : { key: last!.name };
   return {
-    objects: fitting.filter((entry) => typeof entry !== 'string'),
+    objects: objects.map(({ key, object }) => shapeOf(key, object)),
     truncated: next !== null,
     ...(next && { cursor: encodeCursor(next) }),
-    delimitedPrefixes: fitting.filter((entry) => typeof entry === 'string'),
+    delimitedPrefixes: prefixes,
   };
-}
-
-/** Of an object, or a prefix. */
-function nameIn(entry: string | { name: string }): string {
-  return typeof entry === 'string' ? entry : entry.name;
 }
 
 /** R2HeadResponse of r2-api.capnp. */

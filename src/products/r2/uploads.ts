@@ -131,7 +131,7 @@ export class Uploads {
   }
 
   /**
-   * Makes the object of the named parts, whose numbers must rise. Null if the conditions do not hold. Throws R2Error: NoSuchUpload,
+   * Makes the object of the named parts, whose numbers must rise. `identity`: what readers were told of it already. Null if the conditions do not hold. Throws R2Error: NoSuchUpload,
    * InvalidPart, InvalidPartOrder, EntityTooSmall, UnequalParts, EntityTooLarge.
    */
   async complete(
@@ -139,7 +139,15 @@ export class Uploads {
     key: string,
     id: string,
     named: NamedPart[],
-    { conditions, composite }: { conditions?: Conditions; composite?: Composite } = {},
+    {
+      conditions,
+      composite,
+      identity,
+    }: {
+      conditions?: Conditions | undefined;
+      composite?: Composite;
+      identity?: Pick<StoredObject, 'version' | 'etag' | 'uploaded'>;
+    } = {},
   ): Promise<StoredObject | null> {
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const upload = await this.#find(bucket, key, id);
@@ -148,7 +156,7 @@ export class Uploads {
         entries.map(({ value }) => value),
         named,
       );
-      const object = await assembled(parts, upload.value, composite);
+      const object = { ...(await assembled(parts, upload.value, composite)), ...identity };
       const unused = entries.filter(({ value }) => !parts.includes(value) && value.piece);
       const also: Write[] = [
         { key: upload.key, value: null, expected: upload.revision },

@@ -198,5 +198,6 @@ it('a write that was durable although it failed keeps its bytes; one that was no
   const completed = await two.uploads.complete(bucket, 'k', id, [{ number: 1, etag: part!.etag }]);
   assert.equal(String(await whole(two.objects.read(completed!))), 'after');
   assert.equal(files().length, before + 2);
+  await bodies.close();
   await close();
 });

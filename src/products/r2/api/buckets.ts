@@ -12,6 +12,7 @@ import { decodeCursor, encodeCursor, listObjects } from '../listing.ts';
 import { checkMetadata, headersOf, httpFieldsOf, storageClassOf } from '../metadata.ts';
 import { parseRange } from '../ranges.ts';
 import { BUCKET, BUCKETS, defineR2, requireBucket } from './define.ts';
+import { removeDomainsOf } from './domains.ts';
 
 const NewBucket = z.object({
   name: z.string(),
@@ -89,7 +90,8 @@ export function registerR2Buckets(app: App, context: CoreContext): void {
     context,
     { method: 'delete', path: BUCKET, summary: 'Deletes an empty R2 bucket' },
     async ({ account, params }) => {
-      await buckets.remove(account.id, params.bucket_name!);
+      const bucket = await buckets.remove(account.id, params.bucket_name!);
+      await removeDomainsOf(context, account, bucket);
       return {};
     },
   );

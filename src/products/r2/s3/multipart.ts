@@ -48,6 +48,7 @@ export async function uploadPart(call: Call): Promise<void> {
 export async function uploadPartCopy(call: Call): Promise<void> {
   const { uploads, objects, usage } = call.parts.r2;
   const bucket = await call.bucket(WRITE);
+  call.takesLong();
   const { object } = await copySource(call);
   const given = call.header('x-amz-copy-source-range');
   const match = /^bytes=(\d{1,15})-(\d{1,15})$/.exec(given ?? '');
@@ -62,7 +63,6 @@ export async function uploadPartCopy(call: Call): Promise<void> {
     : null;
   checkCopySize(range ? range.end - range.start + 1 : object.size);
   usage.count(bucket, { classA: 1 });
-  call.takesLong();
   const body = objects.read(object, range ?? undefined);
   const part = await uploads.uploadPart(bucket, call.target.key!, uploadId(call), partNumber(call), body);
   call.sendXml('CopyPartResult', { ETag: `"${part.etag}"`, LastModified: new Date(part.uploaded).toISOString() });

@@ -176,6 +176,7 @@ export async function copyObject(call: Call): Promise<void> {
   const { objects, usage } = call.parts.r2;
   const bucket = await call.bucket(WRITE);
   const key = call.target.key!;
+  call.takesLong();
   const source = await copySource(call);
   const directive = (call.header('x-amz-metadata-directive') ?? 'COPY').toUpperCase();
   if (directive !== 'COPY' && directive !== 'REPLACE') {
@@ -196,7 +197,6 @@ export async function copyObject(call: Call): Promise<void> {
   const { http, custom } = source.object;
   const kept = { http, custom, storageClass: storageClassOf(call.header('x-amz-storage-class'), bucket.storageClass) };
   usage.count(bucket, { classA: 1 });
-  call.takesLong();
   const object = await objects.put(bucket, key, objects.read(source.object), {
     metadata: directive === 'COPY' ? kept : metadataOf(call, bucket),
     conditions: conditionsOf(call.headers),
@@ -225,7 +225,6 @@ export async function copySource(call: Call): Promise<{ bucket: Bucket; key: str
   const { r2, slurp } = call.parts;
   const bucket = await r2.buckets.get(call.token.accountId, name);
   r2.usage.count(bucket, { classB: 1 });
-  call.takesLong();
   const object = (await r2.objects.find(bucket, key)) ?? (await slurp.take(bucket, key));
   if (!object) throw noSuchKey();
   const conditions = conditionsOf(call.headers, 'x-amz-copy-source-');

@@ -17,8 +17,9 @@ const r2 = opened[0]!;
 const bucket = await newBucket(r2);
 /** A disk that takes its time after the body has come. */
 const objects = new Proxy(r2.objects, {
-  get(target, name: keyof typeof r2.objects) {
-    if (name !== 'put') return target[name].bind(target);
+  get(target, name) {
+    const value = Reflect.get(target, name);
+    if (name !== 'put') return typeof value === 'function' ? value.bind(target) : value;
     return async (...args: Parameters<typeof target.put>) => {
       const stored = await target.put(...args);
       await sleep(3 * STALL_MS);
@@ -32,7 +33,7 @@ const unused = () => {
 };
 const server = createS3Server({
   r2: { ...r2, objects },
-  slurp: new Slurp(r2.objects, { connect: unused, unseal: unused }),
+  slurp: new Slurp(r2, { connect: unused, unseal: unused }),
   credentials: { find: () => ({ secret: 'secret', token }), close: () => undefined },
   hosts: [],
 });
