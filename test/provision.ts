@@ -10,6 +10,8 @@ import { dirname, join } from 'node:path';
 const PACKAGES: Record<string, { command: string; without: string }> = {
   chromium: { command: 'chromium', without: 'pages are not tested in a browser' },
   'testssl.sh': { command: 'testssl', without: 'the TLS of the listener is not audited' },
+  rclone: { command: 'rclone', without: 'the S3 API is not tested with rclone' },
+  s3cmd: { command: 's3cmd', without: 'the S3 API is not tested with s3cmd' },
   bubblewrap: { command: 'bwrap', without: 'the bubblewrap level of the sandbox is not tested' },
 };
 const ROOT = join(import.meta.dirname, '..');

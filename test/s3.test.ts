@@ -58,7 +58,7 @@ describe('buckets over S3', () => {
   });
 
   it('are refused under a name that is taken or not valid, and are not deleted while something is in them', async () => {
-    assert.deepEqual(await failure(s3.send(new CreateBucketCommand({ Bucket }))), ['BucketConflict', 409]);
+    assert.deepEqual(await failure(s3.send(new CreateBucketCommand({ Bucket }))), ['BucketAlreadyOwnedByYou', 409]);
     assert.deepEqual(await failure(s3.send(new CreateBucketCommand({ Bucket: 'a_b' }))), ['InvalidBucketName', 400]);
     await s3.send(new CreateBucketCommand({ Bucket: 'full' }));
     await s3.send(new PutObjectCommand({ Bucket: 'full', Key: 'a', Body: 'a' }));

@@ -111,25 +111,27 @@ export function openBucketUsage(path: string): BucketUsage {
       db.exec('COMMIT');
       waiting = new Map();
     } catch (error) {
-      db.exec('ROLLBACK');
+      // SQLite may have done so by itself: a full disk.
+      if (db.isTransaction) db.exec('ROLLBACK');
       throw error;
     }
   }
 
-  const timer = setInterval(() => {
+  /** A full disk must not stop the machine: what waits is tried again. */
+  function tryFlush(): void {
     try {
       flush();
     } catch (error) {
-      // A full disk must not stop the machine: what waits is tried again.
       log('error', 'the usage of buckets could not be written', { error: reason(error) });
     }
-  }, FLUSH_MS).unref();
+  }
+  const timer = setInterval(tryFlush, FLUSH_MS).unref();
 
   return {
     count: add,
     flush,
     read({ accountId, from, to }) {
-      flush();
+      tryFlush();
       return db
         .prepare(
           `SELECT account AS accountId, bucket AS id, name, day, class_a AS classA, class_b AS classB, egress_bytes AS egressBytes,
@@ -139,7 +141,7 @@ export function openBucketUsage(path: string): BucketUsage {
         .all(accountId, from ?? null, to ?? null) as unknown as BucketDay[];
     },
     holds(bucketId) {
-      flush();
+      tryFlush();
       const row = db.prepare('SELECT bytes AS storedBytes, objects FROM holds WHERE bucket = ?').get(bucketId);
       return (row as unknown as BucketHolds | undefined) ?? null;
     },
@@ -150,7 +152,7 @@ export function openBucketUsage(path: string): BucketUsage {
     },
     close() {
       clearInterval(timer);
-      flush();
+      tryFlush();
       db.close();
     },
   };

@@ -10,14 +10,22 @@ import { BlobCorrupted, type Blobs } from './blobs.ts';
 const WRITE_BYTES = 512 * 1024;
 /** Of one `writev`: the system takes 1024. */
 const MAX_VECTORS = 512;
-/** A file that nobody wrote to for this long is not being written. */
+/** A file that nobody wrote to for this long is not being written, whoever began it. */
 const ABANDONED_MS = 3_600_000;
 
-/** Opens or creates the store in `directory`. `path` gives the file of a blob, for readers on the same machine. */
-export async function openFileBlobs(directory: string): Promise<Blobs & { path(hash: string): string }> {
+export interface FileBlobs extends Blobs {
+  /** The file of a blob, for readers on the same machine. */
+  path(hash: string): string;
+  /** Hashes of the blobs in a folder (two hex digits) that were written before this time (ms since 1970). */
+  older(folder: string, before: number): Promise<string[]>;
+}
+
+/** Opens or creates the store in `directory`. */
+export async function openFileBlobs(directory: string): Promise<FileBlobs> {
   const incoming = join(directory, 'incoming');
   await mkdir(incoming, { recursive: true, mode: 0o700 });
-  await removeAbandoned(incoming);
+  const self = await writerOf(process.pid);
+  await removeAbandoned(incoming, self !== null);
 
   function path(hash: string): string {
     // The hash becomes a file name: nothing but a hash may.
@@ -38,8 +46,21 @@ export async function openFileBlobs(directory: string): Promise<Blobs & { path(h
     path,
     size,
 
+    async older(folder, before) {
+      const names = await readdir(join(directory, folder)).catch((error: unknown) => {
+        if (isAbsent(error)) return [];
+        throw error;
+      });
+      const found: string[] = [];
+      for (const name of names) {
+        const info = await stat(join(directory, folder, name)).catch(() => null);
+        if (info && info.mtimeMs < before && /^[0-9a-f]{64}$/.test(name)) found.push(name);
+      }
+      return found;
+    },
+
     async put(content) {
-      const temporary = join(incoming, randomUUID());
+      const temporary = join(incoming, `${self}-${randomUUID()}`);
       const file = await open(temporary, 'wx', 0o600);
       try {
         const { hash, sizeBytes } = await write(file, content);
@@ -98,11 +119,25 @@ export async function openFileBlobs(directory: string): Promise<Blobs & { path(h
   };
 }
 
-/** Removes what was being written when a process was killed; other processes may be writing newer files now. */
-async function removeAbandoned(incoming: string): Promise<void> {
+/** Removes what was being written when a process was killed; other processes may be writing now. `known`: who runs can be told here. */
+async function removeAbandoned(incoming: string, known: boolean): Promise<void> {
   for (const name of await readdir(incoming)) {
+    const [, writer, pid] = /^((\d+)\.\d+)-/.exec(name) ?? [];
     const info = await stat(join(incoming, name)).catch(() => null);
-    if (info && Date.now() - info.mtimeMs > ABANDONED_MS) await rm(join(incoming, name), { force: true });
+    if (!info) continue;
+    const isDead = known && writer !== undefined && (await writerOf(Number(pid))) !== writer;
+    if (isDead || Date.now() - info.mtimeMs > ABANDONED_MS) await rm(join(incoming, name), { force: true });
+  }
+}
+
+/** A running process by its id and when it started, as ids are used again; null if there is none, or the system does not tell. */
+async function writerOf(pid: number): Promise<string | null> {
+  try {
+    // Behind the name, which may hold anything; field 22 is the start (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html).
+    const text = await readFile(`/proc/${pid}/stat`, 'utf8');
+    return `${pid}.${text.slice(text.lastIndexOf(')') + 2).split(' ')[19]}`;
+  } catch {
+    return null;
   }
 }
 

@@ -10,6 +10,7 @@ import type { Blobs } from '../../state/blobs.ts';
 import type { Checksums, Piece } from './documents.ts';
 import { HashThread } from './hash-thread.ts';
 import { R2Error } from './limits.ts';
+import { passed } from './memory.ts';
 
 const SALT_BYTES = 16;
 const BLOCK_BYTES = 1024 * 1024;
@@ -64,22 +65,25 @@ export class Bodies {
         }
         for (const digest of all) digest.update(next.value);
         await md5.update(next.value);
+        passed(next.value.byteLength);
         yield next.value;
       }
       yield sums.end();
     }
     const chunks = content[Symbol.asyncIterator]();
-    let first = await chunks.next();
-    while (!first.done && first.value.byteLength === 0) first = await chunks.next();
     let piece: Piece | null = null;
-    if (!first.done) {
-      try {
+    try {
+      let first = await chunks.next();
+      while (!first.done && first.value.byteLength === 0) first = await chunks.next();
+      if (!first.done) {
         const { hash } = await this.#blobs.put(Readable.from(blob(first.value, chunks), { objectMode: false }));
         piece = { blob: hash, size };
-      } catch (error) {
-        md5.forget();
-        throw error;
       }
+    } catch (error) {
+      md5.forget();
+      // What the body is read from is let go; it may just wait for a chunk that never comes.
+      Promise.resolve(chunks.return?.()).catch(() => undefined);
+      throw error;
     }
     const checksums: Written['checksums'] = { md5: await md5.digest() };
     for (const [name, hash] of others) checksums[name] = hash.digest('hex');
@@ -109,6 +113,14 @@ export class Bodies {
     if (piece) await this.#blobs.delete(piece.blob);
   }
 
+  /**
+   * Removes what was written for a document that could not be: unless that names it after all, as `named` tells, because a write can be durable
+   * although it failed.
+   */
+  async discard(piece: Piece | null, named: () => Promise<Piece | null | undefined>): Promise<void> {
+    if (piece && (await named())?.blob !== piece.blob) await this.delete(piece);
+  }
+
   async *#readPiece({ blob, size }: Piece, start: number, end: number): AsyncGenerator<Buffer> {
     const firstBlock = Math.floor(start / BLOCK_BYTES);
     const lastBlock = Math.floor(end / BLOCK_BYTES);
@@ -134,6 +146,7 @@ export class Bodies {
         if (crc32(block) !== sums.readUInt32LE((index - firstBlock) * SUM_BYTES)) {
           throw corrupted(blob, `its ${index + 1}. MiB is not what was put`);
         }
+        passed(block.length);
         const offset = index * BLOCK_BYTES;
         yield block.subarray(Math.max(0, start - offset), Math.min(block.length, end - offset + 1));
         waiting = [];

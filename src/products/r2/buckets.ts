@@ -85,18 +85,33 @@ export class Buckets {
   /** Only an empty one; uploads that are under way go with it. Throws R2Error NoSuchBucket, BucketNotEmpty. */
   async remove(accountId: string, name: string): Promise<Bucket> {
     const key = keys.bucket(accountId, name);
-    const entry = await this.#ledger.get<Bucket>(key);
-    if (!entry) throw noSuchBucket();
-    const bucket = entry.value;
-    const revision = await this.#ledger.put(key, { ...bucket, deletingSince: Date.now() }, entry.revision);
-    // Nothing is written from here on.
-    const objects = await this.#ledger.list(`${keys.objects(bucket.id)}/`, { limit: 1 });
-    if (objects.length > 0) {
-      await this.#ledger.put(key, bucket, revision);
-      throw new R2Error('BucketNotEmpty', 'The bucket you tried to delete is not empty.');
+    for (;;) {
+      const entry = await this.#ledger.get<Bucket>(key);
+      if (!entry) throw noSuchBucket();
+      const { deletingSince: _, ...bucket } = entry.value;
+      await this.#checkEmpty(bucket);
+      try {
+        const revision = await this.#ledger.put(key, { ...bucket, deletingSince: Date.now() }, entry.revision);
+        // Nothing is written from here on.
+        try {
+          await this.#checkEmpty(bucket);
+        } catch (error) {
+          await this.#ledger.put(key, bucket, revision);
+          throw error;
+        }
+        await this.#ledger.delete(key, revision);
+        return bucket;
+      } catch (error) {
+        // Somebody else changes or deletes it.
+        if (!(error instanceof RevisionConflict)) throw error;
+      }
     }
-    await this.#ledger.delete(key, revision);
-    return bucket;
+  }
+
+  /** Throws R2Error BucketNotEmpty. */
+  async #checkEmpty({ id }: Bucket): Promise<void> {
+    const objects = await this.#ledger.list(`${keys.objects(id)}/`, { limit: 1 });
+    if (objects.length > 0) throw new R2Error('BucketNotEmpty', 'The bucket you tried to delete is not empty.');
   }
 }
 

@@ -31,7 +31,9 @@ export function evaluate(
   if (!object) return etagMatches || uploadedAfter !== undefined ? 'failed' : 'ok';
   const uploaded = secondsGranularity ? Math.floor(object.uploaded / 1000) * 1000 : object.uploaded;
   if (etagMatches) {
-    if (!matches(etagMatches, object.etag)) return 'failed';
+    // Compared strongly (RFC 9110 section 13.1.1): a weak ETag is of something like it.
+    const strong = etagMatches.filter(({ type }) => type !== 'weak');
+    if (!matches(strong, object.etag)) return 'failed';
   } else if (uploadedBefore !== undefined && !isBefore(uploaded, uploadedBefore, secondsGranularity)) return 'failed';
   if (etagDoesNotMatch) {
     if (matches(etagDoesNotMatch, object.etag)) return 'unchanged';

@@ -17,8 +17,8 @@ export interface ListOptions {
   delimiter?: string;
   limit: number;
   after?: Position;
-  /** Asked for each object: false ends the page before it, if it is not the first. */
-  fits?(key: string, object: StoredObject): boolean;
+  /** Asked for each object, and each prefix (null): false ends the page before it, if it is not the first. */
+  fits?(name: string, object: StoredObject | null): boolean;
 }
 
 export interface Listed {
@@ -48,6 +48,7 @@ export async function listObjects(
       const at = delimiter === '' ? -1 : key.indexOf(delimiter, prefix.length);
       if (at >= 0) {
         const common = key.slice(0, at + delimiter.length);
+        if (!fits(common, null) && last) return { objects, prefixes, next: last };
         prefixes.push(common);
         last = { prefix: common };
         behind = behindPrefix(namespace, common);
@@ -60,6 +61,11 @@ export async function listObjects(
     }
     if (page.length === 0) return { objects, prefixes, next: null };
   }
+}
+
+/** The order of lists: that of the keys' UTF-8 bytes. */
+export function compareKeys(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
 /** A position as a client keeps it. */

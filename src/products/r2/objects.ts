@@ -83,6 +83,7 @@ export class Objects {
       hashes,
       digests: checksum ? [checksum.digest] : [],
     });
+    let stored: StoredObject | null;
     try {
       for (const name of Object.keys(expected) as (keyof Checksums)[]) {
         checkDigest(name, expected[name]!, written.checksums[name]!);
@@ -98,13 +99,16 @@ export class Objects {
         ...(s3 && { s3 }),
         body: written.piece,
       };
-      const stored = await this.commit(bucket, key, object, { conditions: put.conditions });
-      if (!stored) await this.#bodies.delete(written.piece);
-      return stored;
+      stored = await this.commit(bucket, key, object, { conditions: put.conditions });
     } catch (error) {
-      await this.#bodies.delete(written.piece);
+      await this.#bodies.discard(written.piece, async () => {
+        const body = (await this.find(bucket, key))?.body;
+        return typeof body === 'number' ? null : body;
+      });
       throw error;
     }
+    if (!stored) await this.#bodies.delete(written.piece);
+    return stored;
   }
 
   /**
@@ -122,10 +126,12 @@ export class Objects {
       const before = await this.#ledger.get<StoredObject>(id);
       if (evaluate(conditions, before?.value ?? null) !== 'ok') return null;
       const home = await this.#home(bucket);
+      const { deletingSince, ...kept } = home.value;
       try {
         await this.#ledger.write([
           { key: id, value: object, expected: before?.revision ?? 0 },
-          { key: home.key, expected: home.revision },
+          // Who began to delete the bucket long ago may still be at it, and must not succeed now.
+          { key: home.key, expected: home.revision, ...(deletingSince !== undefined && { value: kept }) },
           ...(before ? [garbage(before.value)] : []),
           ...also,
         ]);
@@ -191,7 +197,8 @@ export class Objects {
   }
 }
 
-function garbage({ version, body }: StoredObject): Write {
+/** Bytes that nothing names any more. */
+export function garbage({ version, body }: Garbage): Write {
   return { key: keys.garbage(Date.now(), version), value: { version, body } satisfies Garbage };
 }
 

@@ -4,12 +4,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { layout } from '../../model/layout.ts';
 import { log, reason } from '../../model/log.ts';
 import { type BucketUsage, openBucketUsage } from '../../state/bucket-usage.ts';
-import { openFileBlobs } from '../../state/file-blobs.ts';
+import { type FileBlobs, openFileBlobs } from '../../state/file-blobs.ts';
 import type { Ledger } from '../../state/ledger.ts';
 import { openThreadedLedger } from '../../state/threaded-ledger.ts';
 import { Bodies } from './bodies.ts';
 import { Buckets } from './buckets.ts';
 import { Objects } from './objects.ts';
+import { Strays } from './strays.ts';
 import { sweep } from './sweep.ts';
 import { Uploads } from './uploads.ts';
 
@@ -19,14 +20,17 @@ const SWEEP_PAUSE_MS = 50;
 
 export interface R2 {
   ledger: Ledger;
+  blobs: FileBlobs;
+  bodies: Bodies;
+  strays: Strays;
   buckets: Buckets;
   objects: Objects;
   uploads: Uploads;
   usage: BucketUsage;
   /** Sweeps each hour. One process of a machine does that. */
   startSweeping(): void;
-  /** Sweeps now. */
-  sweep(now?: number): Promise<void>;
+  /** Sweeps now. `folders`: those of bodies to look at, without them the hour says which. */
+  sweep(now?: number, folders?: string[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -43,11 +47,16 @@ export async function openR2(dataDir: string): Promise<R2> {
   const uploads = new Uploads(ledger, bodies, objects);
   const stopped = new AbortController();
   const pause = () => sleep(SWEEP_PAUSE_MS, undefined, { signal: stopped.signal });
-  const sweepNow = (now = Date.now()) => sweep({ ledger, buckets, objects, uploads, bodies, usage, pause }, now);
+  const strays = new Strays(ledger, blobs, pause);
+  const parts = { ledger, buckets, objects, uploads, bodies, usage, strays, pause };
+  const sweepNow = (now = Date.now(), folders?: string[]) => sweep(parts, now, folders);
   let sweeping = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
   return {
     ledger,
+    blobs,
+    bodies,
+    strays,
     buckets,
     objects,
     uploads,

@@ -151,14 +151,19 @@ async function sendBody(
   const chunks = objects.read(object, range ?? undefined);
   // A body that is damaged at its beginning can still be answered with an error.
   const first = await chunks.next();
-  response.writeHead(200, { 'cf-r2-metadata-size': frame.length, 'content-length': frame.length + size });
   async function* all() {
     yield frame;
     if (!first.done) yield first.value;
     yield* chunks;
   }
-  usage.count(bucket, { egressBytes: size });
-  await pipeline(Readable.from(all(), { objectMode: false }), response);
+  try {
+    response.writeHead(200, { 'cf-r2-metadata-size': frame.length, 'content-length': frame.length + size });
+    usage.count(bucket, { egressBytes: size });
+    await pipeline(Readable.from(all(), { objectMode: false }), response);
+  } finally {
+    // Who went away before the answer began leaves them open.
+    await chunks.return(undefined);
+  }
 }
 
 async function write(
@@ -222,8 +227,8 @@ async function list({ ledger }: Pick<R2, 'ledger'>, bucket: Bucket, asked: Bindi
     delimiter: asked.delimiter,
     limit: maxKeys(asked.limit),
     ...(after && { after }),
-    fits(key, object) {
-      bytes += Buffer.byteLength(JSON.stringify(shapeOf(key, object)));
+    fits(name, object) {
+      bytes += Buffer.byteLength(JSON.stringify(object ? shapeOf(name, object) : name));
       return bytes <= MAX_LIST_BYTES;
     },
   });

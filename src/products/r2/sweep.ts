@@ -1,4 +1,5 @@
 /** What R2 does by itself, each hour: objects and uploads whose time is over by a rule, bytes that nobody names any more, and the true sums. */
+import { log } from '../../model/log.ts';
 import type { BucketUsage } from '../../state/bucket-usage.ts';
 import type { Ledger } from '../../state/ledger.ts';
 import type { Bodies } from './bodies.ts';
@@ -15,6 +16,7 @@ import {
 import { R2 } from './limits.ts';
 import { listObjects, type Position } from './listing.ts';
 import type { Objects } from './objects.ts';
+import type { Strays } from './strays.ts';
 import type { Uploads } from './uploads.ts';
 
 /** A body that was replaced is kept this long for those who read it. */
@@ -29,16 +31,20 @@ export interface SweepParts {
   uploads: Uploads;
   bodies: Bodies;
   usage: BucketUsage;
+  strays: Strays;
   /** Awaited between two pages: requests go first. */
   pause(): Promise<unknown>;
 }
 
-/** `now` in ms since 1970. */
-export async function sweep(parts: SweepParts, now: number): Promise<void> {
+/** `now` in ms since 1970. `folders`: of bodies, where those that nobody names are looked for. */
+export async function sweep(parts: SweepParts, now: number, folders?: string[]): Promise<void> {
+  const { strays } = parts;
   await removeGarbage(parts, now);
-  const buckets = await parts.buckets.list();
-  for (const bucket of buckets) await sweepBucket(parts, bucket, now);
-  await removeUploads(parts, new Map(buckets.map((bucket) => [bucket.id, bucket])), now);
+  await strays.begin(now, folders);
+  for (const bucket of await parts.buckets.list()) await sweepBucket(parts, bucket, now);
+  const removed = await strays.finish();
+  if (removed > 0) log('info', 'bodies of R2 that nothing named were removed', { removed });
+  await removeUploads(parts, now);
 }
 
 /** Removes bodies that were replaced or deleted some time ago. */
@@ -64,7 +70,7 @@ async function removeGarbage({ ledger, bodies, pause }: SweepParts, now: number)
 
 /** Applies the rules to a bucket's objects, and adds up what it holds. */
 async function sweepBucket(parts: SweepParts, bucket: Bucket, now: number): Promise<void> {
-  const { ledger, objects, usage, pause } = parts;
+  const { ledger, objects, usage, strays, pause } = parts;
   const since = usage.holds(bucket.id) ?? { storedBytes: 0, objects: 0 };
   const counted = { storedBytes: 0, objects: 0 };
   for (let after: Position | undefined; ; ) {
@@ -72,6 +78,7 @@ async function sweepBucket(parts: SweepParts, bucket: Bucket, now: number): Prom
     for (const { key, object } of page.objects) {
       counted.storedBytes += object.size;
       counted.objects++;
+      await strays.named(object);
       const rule = (is: (rule: LifecycleRule) => boolean) =>
         bucket.lifecycle.some((each) => each.enabled && key.startsWith(each.conditions.prefix) && is(each));
       if (rule((each) => isDue(each.deleteObjectsTransition, object.uploaded, now))) {
@@ -102,20 +109,26 @@ async function toInfrequentAccess(ledger: Ledger, bucket: Bucket, key: string, o
     .catch(() => undefined);
 }
 
-/** Gives up uploads that nobody completes, and those of buckets that are no more. */
-async function removeUploads({ ledger, uploads, pause }: SweepParts, buckets: Map<string, Bucket>, now: number) {
+/** Gives up uploads that nobody completes, and those of buckets that are no more; and parts whose upload ended while they were removed. */
+async function removeUploads({ ledger, buckets, uploads, pause }: SweepParts, now: number): Promise<void> {
+  // First the parts: an upload that is not found afterwards has ended.
+  const withParts = await uploads.idsWithParts(pause);
   for (let after: string | undefined; ; ) {
     const page = await ledger.list<Upload>('upload/', { limit: PAGE, ...(after && { after }) });
+    // After the uploads: a bucket that was made while the sweep ran is known then.
+    const known = new Map(page.length > 0 ? (await buckets.list()).map((bucket) => [bucket.id, bucket]) : []);
     for (const { key, value } of page) {
-      const bucket = buckets.get(key.split('/')[1]!);
+      withParts.delete(value.id);
+      const bucket = known.get(key.split('/')[1]!);
       if (bucket && now - value.initiated < maxAgeMs(bucket, value.key)) continue;
       await ledger.delete(key);
       await uploads.removeParts(value.id);
     }
-    if (page.length === 0) return;
+    if (page.length === 0) break;
     after = page.at(-1)!.key;
     await pause();
   }
+  for (const id of withParts) await uploads.removeParts(id);
 }
 
 /** Of uploads in parts: a rule's, or the 7 days that each bucket begins with. */

@@ -1,7 +1,6 @@
 /** Uploads in parts: each part is durable when it is acknowledged; the object is there when the upload is completed, all at once. */
 import { createHash, randomBytes } from 'node:crypto';
 import { type Ledger, RevisionConflict, type Write } from '../../state/ledger.ts';
-import { ledgerKey } from '../../state/ordered-keys.ts';
 import type { Bodies } from './bodies.ts';
 import type { Conditions } from './conditions.ts';
 import {
@@ -15,10 +14,13 @@ import {
   type UploadedPart,
 } from './documents.ts';
 import { checkObjectKey, R2, R2Error } from './limits.ts';
-import type { ChecksumCheck, Objects } from './objects.ts';
+import { compareKeys } from './listing.ts';
+import { type ChecksumCheck, garbage, type Objects } from './objects.ts';
 
 /** Documents removed with one write. */
 const PAGE = 1000;
+/** A completion that is overtaken by its own parts this often is given up. */
+const MAX_TRIES = 100;
 
 export interface NamedPart {
   number: number;
@@ -71,13 +73,15 @@ export class Uploads {
       maxBytes: R2.uploadBytes,
       digests: checksum ? [checksum.digest] : [],
     });
+    let part: UploadedPart;
+    let replaced: Piece | null;
     try {
       const { md5 } = written.checksums;
       if (expectedMd5 !== undefined && expectedMd5 !== md5) {
         throw new R2Error('BadDigest', 'The MD5 checksum you specified did not match what we received.');
       }
       const s3 = await checksum?.finish();
-      const part: UploadedPart = {
+      part = {
         number,
         size: written.size,
         etag: md5,
@@ -85,22 +89,32 @@ export class Uploads {
         piece: written.piece,
         ...(s3 && { s3 }),
       };
-      for (;;) {
-        // It may have been completed or aborted while the body came.
-        await this.#find(bucket, key, id);
-        const before = await this.#ledger.get<UploadedPart>(keys.part(id, number));
-        try {
-          await this.#ledger.put(keys.part(id, number), part, before?.revision ?? 0);
-        } catch (error) {
-          if (error instanceof RevisionConflict) continue;
-          throw error;
-        }
-        await this.#bodies.delete(before?.value.piece ?? null);
-        return part;
-      }
+      replaced = await this.#writePart(bucket, key, id, part);
     } catch (error) {
-      await this.#bodies.delete(written.piece);
+      const named = async () => (await this.#ledger.get<UploadedPart>(keys.part(id, number)))?.value.piece;
+      await this.#bodies.discard(written.piece, named);
       throw error;
+    }
+    await this.#bodies.delete(replaced);
+    return part;
+  }
+
+  /** Gives the bytes of the part that it replaced. Throws R2Error NoSuchUpload. */
+  async #writePart(bucket: Bucket, key: string, id: string, part: UploadedPart): Promise<Piece | null> {
+    const document = keys.part(id, part.number);
+    for (;;) {
+      // It may have been completed or aborted while the body came, or is it just now: then nothing is written.
+      const upload = await this.#find(bucket, key, id);
+      const before = await this.#ledger.get<UploadedPart>(document);
+      try {
+        await this.#ledger.write([
+          { key: document, value: part, expected: before?.revision ?? 0 },
+          { key: upload.key, expected: upload.revision },
+        ]);
+        return before?.value.piece ?? null;
+      } catch (error) {
+        if (!(error instanceof RevisionConflict)) throw error;
+      }
     }
   }
 
@@ -135,44 +149,33 @@ export class Uploads {
       identity?: Pick<StoredObject, 'version' | 'etag' | 'uploaded'>;
     } = {},
   ): Promise<StoredObject | null> {
-    const upload = await this.#find(bucket, key, id);
-    const all = await this.parts(id);
-    const parts = chosen(all, named);
-    checkSizes(parts);
-    const size = parts.reduce((sum, part) => sum + part.size, 0);
-    if (size > R2.objectBytes) {
-      throw new R2Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed object size.');
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      const upload = await this.#find(bucket, key, id);
+      const entries = await this.#ledger.list<UploadedPart>(keys.parts(id));
+      const parts = chosen(
+        entries.map(({ value }) => value),
+        named,
+      );
+      const object = { ...(await assembled(parts, upload.value, composite)), ...identity };
+      const unused = entries.filter(({ value }) => !parts.includes(value) && value.piece);
+      const also: Write[] = [
+        { key: upload.key, value: null, expected: upload.revision },
+        // Bytes of a part that was replaced meanwhile are gone.
+        ...entries.map(({ key, revision }) => ({ key, value: null, expected: revision })),
+        ...unused.map(({ value: { number, piece } }) => garbage({ version: `${id}.${number}`, body: piece })),
+        ...piecesOf(object, parts),
+      ];
+      try {
+        const stored = await this.#objects.commit(bucket, key, object, { conditions, also });
+        // Parts that came after the others were read.
+        if (stored) await this.removeParts(id);
+        return stored;
+      } catch (error) {
+        // A part was replaced, or somebody else completed or aborted it: that is seen when it is looked at again.
+        if (!(error instanceof RevisionConflict)) throw error;
+      }
     }
-    const pieces = parts.flatMap(({ piece }): Piece[] => (piece ? [piece] : []));
-    const s3 = await composite?.(parts, upload.value);
-    const { http, custom, storageClass } = upload.value;
-    const object: StoredObject = {
-      http,
-      custom,
-      storageClass,
-      version: randomBytes(16).toString('hex'),
-      size,
-      etag: etagOf(parts),
-      uploaded: Date.now(),
-      checksums: {},
-      ...(s3 && { s3 }),
-      ...identity,
-      body: pieces.length > 1 ? pieces.length : (pieces[0] ?? null),
-    };
-    const also: Write[] = [
-      { key: upload.key, value: null, expected: upload.revision },
-      ...all.map(({ number }) => ({ key: keys.part(id, number), value: null })),
-    ];
-    if (pieces.length > 1) also.push({ key: keys.pieces(object.version), value: { pieces } });
-    try {
-      const stored = await this.#objects.commit(bucket, key, object, { conditions, also });
-      if (stored) for (const { piece } of all.filter((part) => !parts.includes(part))) await this.#bodies.delete(piece);
-      return stored;
-    } catch (error) {
-      // Somebody else completed or aborted it meanwhile.
-      if (error instanceof RevisionConflict) throw noSuchUpload();
-      throw error;
-    }
+    throw new R2Error('TooManyRequests', 'Reduce your concurrent request rate for the same upload.');
   }
 
   /** Throws R2Error NoSuchUpload. */
@@ -185,6 +188,19 @@ export class Uploads {
       throw error;
     }
     await this.removeParts(id);
+  }
+
+  /** Of uploads that have parts, also of those that are no more. `pause` is awaited between two of them. */
+  async idsWithParts(pause: () => Promise<unknown>): Promise<Set<string>> {
+    const ids = new Set<string>();
+    for (let after: string | undefined; ; await pause()) {
+      const [part] = await this.#ledger.list('part/', { limit: 1, ...(after && { after }) });
+      if (!part) return ids;
+      const id = part.key.split('/')[1]!;
+      ids.add(id);
+      // Behind its last part.
+      after = `${keys.parts(id)}\u{10FFFF}`;
+    }
   }
 
   /** Of an upload that is no more. */
@@ -203,6 +219,36 @@ export class Uploads {
     if (entry?.value.key !== key) throw noSuchUpload();
     return entry;
   }
+}
+
+/** The object that parts make. Throws R2Error EntityTooSmall, UnequalParts, EntityTooLarge. */
+async function assembled(parts: UploadedPart[], upload: Upload, composite?: Composite): Promise<StoredObject> {
+  checkSizes(parts);
+  const size = parts.reduce((sum, part) => sum + part.size, 0);
+  if (size > R2.objectBytes) {
+    throw new R2Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed object size.');
+  }
+  const pieces = parts.flatMap(({ piece }) => piece ?? []);
+  const s3 = await composite?.(parts, upload);
+  const { http, custom, storageClass } = upload;
+  return {
+    http,
+    custom,
+    storageClass,
+    version: randomBytes(16).toString('hex'),
+    size,
+    etag: etagOf(parts),
+    uploaded: Date.now(),
+    checksums: {},
+    ...(s3 && { s3 }),
+    body: pieces.length > 1 ? pieces.length : (pieces[0] ?? null),
+  };
+}
+
+/** The document of an object's pieces, if it has one. */
+function piecesOf({ version, body }: StoredObject, parts: UploadedPart[]): Write[] {
+  if (typeof body !== 'number') return [];
+  return [{ key: keys.pieces(version), value: { pieces: parts.flatMap(({ piece }) => piece ?? []) } }];
 }
 
 function noSuchUpload(): R2Error {
@@ -243,8 +289,4 @@ function etagOf(parts: UploadedPart[]): string {
   const md5 = createHash('md5');
   for (const { etag } of parts) md5.update(Buffer.from(etag, 'hex'));
   return `${md5.digest('hex')}-${parts.length}`;
-}
-
-function compareKeys(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(ledgerKey('', a)), Buffer.from(ledgerKey('', b)));
 }

@@ -15,6 +15,9 @@ import { buildXml } from './xml.ts';
 /** Of a body that is a document. */
 const MAX_XML_BYTES = 2 * 1024 * 1024;
 
+/** A connection on which nothing moves, although it should, is closed. */
+export const STALL_MS = 60_000;
+
 export interface Target {
   bucket: string | null;
   key: string | null;
@@ -108,6 +111,7 @@ export class Call {
       hash?.update(chunk);
       yield chunk;
     }
+    this.takesLong();
     if (announced !== undefined && length !== Number(announced)) {
       throw new R2Error('IncompleteBody', 'The request body terminated unexpectedly.');
     }
@@ -116,12 +120,14 @@ export class Call {
     }
   }
 
-  /** What is asked for takes long, and nothing moves on the connection meanwhile. */
+  /** Nothing moves on the connection while the disk works: that is no client that stalls. The next request has its time again. */
   takesLong(): void {
-    const { socket } = this.request;
-    const before = socket.timeout ?? 0;
-    socket.setTimeout(0);
-    this.response.once('close', () => socket.setTimeout(before));
+    this.request.setTimeout(0);
+  }
+
+  /** From here on it moves again, or the client stalls. */
+  moves(): void {
+    this.request.setTimeout(STALL_MS);
   }
 
   /** A small body as text. Throws R2Error EntityTooLarge, BadDigest. */

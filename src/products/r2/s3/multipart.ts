@@ -2,11 +2,12 @@
 import { z } from 'zod';
 import { conditionsOf } from '../conditions.ts';
 import { preconditionFailed, R2, R2Error } from '../limits.ts';
+import { compareKeys } from '../listing.ts';
 import { rangeOf } from '../ranges.ts';
 import { encodeKey } from '../source.ts';
 import type { Call } from './call.ts';
 import { algorithmOf, checksumElements, checksumHeaders, checksumOf, compositeOf } from './checksums.ts';
-import { copySource, metadataOf, READ, WRITE } from './objects.ts';
+import { checkCopySize, copySource, metadataOf, READ, WRITE } from './objects.ts';
 import { many, parseXml } from './xml.ts';
 
 const MAX_LISTED = 1000;
@@ -60,6 +61,7 @@ export async function uploadPartCopy(call: Call): Promise<void> {
   const range = match
     ? rangeOf({ offset: Number(match[1]), length: Number(match[2]) - Number(match[1]) + 1 }, object.size)
     : null;
+  checkCopySize(range ? range.end - range.start + 1 : object.size);
   usage.count(bucket, { classA: 1 });
   const body = objects.read(object, range ?? undefined);
   const part = await uploads.uploadPart(bucket, call.target.key!, uploadId(call), partNumber(call), body);
@@ -144,7 +146,7 @@ export async function listMultipartUploads(call: Call): Promise<void> {
   usage.count(bucket, { classA: 1 });
   const all = (await uploads.list(bucket)).filter(({ key }) => key.startsWith(prefix));
   const at = all.findIndex(({ key, id }) => key === keyMarker && id === idMarker);
-  const from = keyMarker === '' ? 0 : at >= 0 ? at + 1 : all.findIndex(({ key }) => key > keyMarker);
+  const from = keyMarker === '' ? 0 : at >= 0 ? at + 1 : all.findIndex(({ key }) => compareKeys(key, keyMarker) > 0);
   const found = from < 0 ? [] : all.slice(from, from + limit + 1);
   const shown = found.slice(0, limit);
   const last = shown.at(-1);

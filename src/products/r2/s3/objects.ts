@@ -29,7 +29,9 @@ export async function getObject(call: Call): Promise<void> {
   const bucket = await call.bucket(READ);
   const key = call.target.key!;
   r2.usage.count(bucket, { classB: 1 });
+  call.takesLong();
   const object = (await r2.objects.find(bucket, key)) ?? (await slurp.take(bucket, key));
+  call.moves();
   if (!object) throw noSuchKey();
   const overrides: Record<string, string> = {};
   for (const name of OVERRIDES) {
@@ -84,14 +86,18 @@ export async function answerWithObject(
   const chunks = r2.objects.read(object, range ?? undefined);
   // A body that is damaged at its beginning can still be answered with an error.
   const first = await chunks.next();
-  response.writeHead(status, head);
-  if (first.done) return void response.end();
-  r2.usage.count(bucket, { egressBytes: length });
   async function* all() {
-    yield first.value as Buffer;
+    if (!first.done) yield first.value;
     yield* chunks;
   }
-  await pipeline(Readable.from(all(), { objectMode: false, highWaterMark: 1 }), response);
+  try {
+    response.writeHead(status, head);
+    r2.usage.count(bucket, { egressBytes: length });
+    await pipeline(Readable.from(all(), { objectMode: false, highWaterMark: 1 }), response);
+  } finally {
+    // Who went away before the answer began leaves them open.
+    await chunks.return(undefined);
+  }
 }
 
 /** If-Range: the range counts only for the object that the client knows (RFC 9110 section 13.1.5). */
@@ -187,6 +193,7 @@ export async function copyObject(call: Call): Promise<void> {
       'This copy request is illegal because it is trying to copy an object to itself without changing its metadata.',
     );
   }
+  checkCopySize(source.object.size);
   const { http, custom } = source.object;
   const kept = { http, custom, storageClass: storageClassOf(call.header('x-amz-storage-class'), bucket.storageClass) };
   usage.count(bucket, { classA: 1 });
@@ -197,6 +204,15 @@ export async function copyObject(call: Call): Promise<void> {
   });
   if (!object) throw preconditionFailed();
   call.sendXml('CopyObjectResult', { ETag: `"${object.etag}"`, LastModified: new Date(object.uploaded).toISOString() });
+}
+
+/** Throws R2Error InvalidRequest, before anything is copied. */
+export function checkCopySize(size: number): void {
+  if (size <= R2.uploadBytes) return;
+  throw new R2Error(
+    'InvalidRequest',
+    `The specified copy source is larger than the maximum allowable size for a copy source: ${R2.uploadBytes}`,
+  );
 }
 
 /** The object that a copy names, under its conditions. Throws R2Error NoSuchKey, NoSuchBucket, AccessDenied, PreconditionFailed. */

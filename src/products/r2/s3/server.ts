@@ -6,11 +6,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { isIP } from 'node:net';
 import { corsHeaders, matchingRule } from '../cors.ts';
 import type { Bucket } from '../documents.ts';
-import { R2Error } from '../limits.ts';
+import { R2Error, type R2ErrorName } from '../limits.ts';
 import type { R2 } from '../open.ts';
 import { r2ErrorOf } from '../service.ts';
 import type { Slurp } from '../slurp.ts';
-import { Call, type Target } from './call.ts';
+import { Call, STALL_MS, type Target } from './call.ts';
 import type { Credentials } from './credentials.ts';
 import { operationOf } from './operations.ts';
 import { accessKeyOf, decode, parseQuery, verify } from './signature.ts';
@@ -20,9 +20,12 @@ import { buildXml } from './xml.ts';
 const MAX_DRAINED_BYTES = 16 * 1024 * 1024;
 const HEADERS_TIMEOUT_MS = 20_000;
 const KEEP_ALIVE_MS = 65_000;
-/** A connection on which nothing moves. */
-const STALL_MS = 60_000;
 const MAX_HEADER_BYTES = 32 * 1024;
+/** Errors that clients of S3 know by another name: rclone makes a bucket before each copy, and takes this one for success. */
+const S3_NAMES: Partial<Record<R2ErrorName, string>> = {
+  BucketConflict: 'BucketAlreadyOwnedByYou',
+  UnequalParts: 'InvalidPart',
+};
 
 export interface S3Parts {
   r2: Pick<R2, 'ledger' | 'buckets' | 'objects' | 'uploads' | 'usage'>;
@@ -132,15 +135,16 @@ async function fail(
   requestId: string,
   bodyBegun: boolean,
 ): Promise<void> {
+  // A client that went away is no failure of ours.
+  if (request.destroyed && !request.complete) return;
   if (response.headersSent || response.destroyed) {
-    // Half an answer must not look whole; a client that went away is no failure of ours.
+    // Half an answer must not look whole.
     if ((thrown as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') r2ErrorOf(thrown);
     response.destroy();
     return;
   }
-  if (request.destroyed && !request.complete) return;
   const error = r2ErrorOf(thrown);
-  const Code = error.error === 'UnequalParts' ? 'InvalidPart' : error.error;
+  const Code = S3_NAMES[error.error] ?? error.error;
   const body = buildXml('Error', { Code, Message: error.message, RequestId: requestId }, false);
   // What nobody reads any more would be taken for the next request.
   const length = Number(request.headers['content-length'] ?? 0);

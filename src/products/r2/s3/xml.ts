@@ -12,6 +12,8 @@ const parser = new XMLParser({
   ignoreAttributes: true,
   trimValues: false,
   processEntities: true,
+  // Characters by number, too: so clients write line ends and quotes in keys.
+  htmlEntities: true,
   removeNSPrefix: true,
 });
 const builder = new XMLBuilder({ suppressEmptyNode: false });
@@ -60,14 +62,17 @@ function depthOf(text: string): number {
   return most;
 }
 
-/** XML 1.0 has no way to write most control characters: keys that hold them are asked for with encoding-type=url. */
+/**
+ * XML 1.0 has no way to write most control characters: keys that hold them are asked for with encoding-type=url. A carriage return that is not
+ * escaped is read as a line feed.
+ */
 function withoutControls(text: string): string {
   let clean = '';
   let from = 0;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code >= 32 || code === 9 || code === 10 || code === 13) continue;
-    clean += `${text.slice(from, i)}\ufffd`;
+    if ((code >= 32 && code < 0xfffe) || code === 9 || code === 10) continue;
+    clean += text.slice(from, i) + (code === 13 ? '&#13;' : '\ufffd');
     from = i + 1;
   }
   return from === 0 ? text : clean + text.slice(from);
