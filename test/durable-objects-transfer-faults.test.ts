@@ -1,4 +1,4 @@
-/** kill -9 of everything while a Durable Object class goes from one Worker to the other and back: its objects are wholly with one of them. */
+/** kill -9 of everything while a Durable Object class goes from one Worker to the other and back, and races: its objects are wholly with one. */
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -110,3 +110,13 @@ for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     }
   });
 }
+
+it('of Workers that take them at the same time one gets them', async () => {
+  const transfer = { transferred_classes: [{ from: 'Counter', from_script: owner, to: 'Counter' }] };
+  const takers = ['three', 'four', 'five'];
+  const ends = await Promise.allSettled(takers.map((taker) => upload(taker, { new_tag: 'v1', ...transfer })));
+  const winners = takers.filter((_, index) => ends[index]!.status === 'fulfilled');
+  assert.deepEqual(await owners(), winners);
+  assert.deepEqual(await add(winners[0]!, 0), { value: acknowledged, by: winners[0] });
+  for (const end of ends) if (end.status === 'rejected') assert.match(String(end.reason), /10074/);
+});
