@@ -256,10 +256,11 @@ export interface Requests {
   'local.objects': [{ accountId: string; namespace: string }, IsolateRef];
   /**
    * Keeps a process of the Worker for one event until `local.unhold`, or until `from` ends. `socket`: where it takes events
-   * (`system-workers/isolate.js`). Fails with a message if the Worker does not start or has no such handler.
+   * (`system-workers/isolate.js`). Fails with a message if the Worker does not start or has no such handler, or if it does not start within
+   * `withinMs`: then nobody is there who would let it go.
    */
   'local.hold': [
-    { accountId: string; script: string; event: 'queue'; from: string },
+    { accountId: string; script: string; event: 'queue'; from: string; withinMs: number },
     { hold: string; isolate: string; socket: string },
   ];
   /** Why did this process drop my request? Answers at once or after the watchdog has decided (at most 500 ms). */

@@ -62,6 +62,16 @@ it('a process that was kept for events of another process is let go when that on
   fleet.retire(version.id);
 });
 
+it('no process is kept for an event that nobody waits for any more', async () => {
+  const version = await withCron('export default { scheduled() {} }');
+  await assert.rejects(fleet.hold(version, 'data', 1), /too late/);
+  assert.deepEqual(
+    fleet.status().filter(({ openRequests }) => openRequests > 0),
+    [],
+  );
+  fleet.retire(version.id);
+});
+
 it('what is kept for an event leaves nothing behind when that is over', async () => {
   const version = await withCron('export default { scheduled() {} }');
   fleet.release((await fleet.hold(version, 'data')).name);

@@ -155,13 +155,16 @@ export class Fleet {
 
   /**
    * Keeps a process of the version for one event, as an edge does for a request: a deploy or a lack of memory lets it finish. Ends with
-   * `release`, with the owner's process, or after what the longest event may take. Throws what the runtime said if none starts.
+   * `release`, with the owner's process, or after what the longest event may take. Throws what the runtime said if none starts, and if it
+   * starts later than the owner waits for it.
    */
-  async hold(version: Version, owner: string): Promise<Hold> {
+  async hold(version: Version, owner: string, withinMs = Number.POSITIVE_INFINITY): Promise<Hold> {
+    const asked = Date.now();
     const { isolates } = await this.ensure(version);
     const live = isolates.flatMap(({ id }) => this.#byIsolate.get(id)?.live.find(({ ref }) => ref.id === id) ?? []);
     const [first, ...others] = live;
     if (!first) throw new Error('the process ended before the event reached it');
+    if (Date.now() - asked > withinMs) throw new Error('the process started too late for the event');
     const openOn = ({ ref }: Isolate) => this.#load.open(ref.id);
     const isolate = others.reduce((least, other) => (openOn(other) < openOn(least) ? other : least), first);
     const name = `${owner} event ${this.#events++}`;

@@ -134,12 +134,12 @@ export async function startPop(settings: Settings, fdsOf: (slot: number) => numb
     if (!isolates[0]?.objects?.[namespace]) throw new Error(`the process with the Durable Objects ${namespace} ended`);
     return isolates[0];
   });
-  answer('local.hold', async ({ accountId, script, event, from }) => {
+  answer('local.hold', async ({ accountId, script, event, from, withinMs }) => {
     const versionId = pickVersion(follower.script(accountId, script)?.deployment?.versions ?? []);
     const version = versionId ? follower.versions.get(versionId) : undefined;
     if (!version || version.modules.length === 0) throw new Error(`there is no Worker ${script} that runs`);
     if (!takesEvent(version, event)) throw new Error(`the Worker ${script} has no ${event}() handler`);
-    const { name, isolate } = await fleet.hold(version, from);
+    const { name, isolate } = await fleet.hold(version, from, withinMs);
     return { hold: name, isolate: isolate.ref.id, socket: isolate.eventSocket };
   });
   hub.subscribe('local.unhold', ({ hold }: Publications['local.unhold']) => fleet.release(hold));

@@ -11,7 +11,9 @@ import { DEFAULTS, QUEUES } from './limits.ts';
 import type { Queue, Queues, WorkerConsumer } from './queues.ts';
 
 /** A start may have to compile and to evaluate a large script. */
-const HOLD_TIMEOUT_MS = 15_000;
+const HOLD_MS = 15_000;
+/** For the answer to come. */
+const ANSWER_MS = 5_000;
 /** A batch that nobody settles is due again then: longer than a handler may run. */
 const LEASE_MS = QUEUES.handlerMs + 60_000;
 /** A batch ends with the message that makes it larger. */
@@ -134,7 +136,8 @@ export class Courier {
 
   #hold({ accountId }: Queue, { script }: WorkerConsumer): Promise<Hold> {
     const { bus, name: from } = this.#options;
-    return bus.request('local.hold', { accountId, script, event: 'queue', from }, { timeoutMs: HOLD_TIMEOUT_MS });
+    const asked: Requests['local.hold'][0] = { accountId, script, event: 'queue', from, withinMs: HOLD_MS };
+    return bus.request('local.hold', asked, { timeoutMs: HOLD_MS + ANSWER_MS });
   }
 
   #unhold({ hold }: Hold): void {
