@@ -229,7 +229,8 @@ export class SqliteLedger implements Ledger {
       this.#db.exec('COMMIT');
       return result;
     } catch (error) {
-      this.#db.exec('ROLLBACK');
+      // SQLite has done so by itself when the disk is full: a second one would hide that.
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       throw error;
     }
   }
