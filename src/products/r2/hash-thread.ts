@@ -8,11 +8,17 @@ import { Worker } from 'node:worker_threads';
 /** Bytes that are gathered before they are passed over. */
 const BATCH_BYTES = 512 * 1024;
 /** Bytes of one body that the thread may have before it. */
-const MAX_WAITING_BYTES = 8 * 1024 * 1024;
+const MAX_WAITING_BYTES = 2 * 1024 * 1024;
+/** Batches that wait to be filled again: new ones would be garbage by the gigabyte, here and in the thread. */
+const MAX_SPARE = 8;
+/** Of the thread's own heap: all that it has are hashes. */
+const YOUNG_MB = 1;
 
 export interface HashRequest {
   id: number;
-  bytes?: Uint8Array;
+  /** BATCH_BYTES, of which the first `length` are of the body. */
+  batch?: Uint8Array<ArrayBuffer>;
+  length?: number;
   /** 'forget': nobody wants to know any more. */
   end?: 'digest' | 'forget';
 }
@@ -20,6 +26,7 @@ export interface HashAnswer {
   id: number;
   /** Bytes. */
   taken: number;
+  batch?: Uint8Array<ArrayBuffer>;
   digest?: string;
 }
 
@@ -35,30 +42,38 @@ export interface BodyHash {
 /** Starts its thread with the first large body. */
 export class HashThread {
   readonly #open = new Map<number, ThreadedHash>();
+  readonly #spare: Uint8Array<ArrayBuffer>[] = [];
   #worker: Worker | null = null;
   #next = 0;
 
   create(): BodyHash {
-    return new ThreadedHash(this.#next++, (hash, request, transfer) => this.#send(hash, request, transfer));
+    return new ThreadedHash(
+      this.#next++,
+      (hash, request) => this.#send(hash, request),
+      () => this.#spare.pop() ?? new Uint8Array(BATCH_BYTES),
+    );
   }
 
   async close(): Promise<void> {
     await this.#worker?.terminate();
   }
 
-  #send(hash: ThreadedHash, request: HashRequest, transfer: ArrayBuffer[]): void {
+  #send(hash: ThreadedHash, request: HashRequest): void {
     if (request.end === 'forget') this.#open.delete(request.id);
     else this.#open.set(request.id, hash);
     this.#worker ??= this.#start();
-    this.#worker.postMessage(request, transfer);
+    this.#worker.postMessage(request, request.batch ? [request.batch.buffer] : []);
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL('./hash-worker.ts', import.meta.url));
+    const worker = new Worker(new URL('./hash-worker.js', import.meta.url), {
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
+    });
     worker.unref();
     worker.on('message', (answer: HashAnswer) => {
       const hash = this.#open.get(answer.id);
       if (answer.digest !== undefined) this.#open.delete(answer.id);
+      if (answer.batch && this.#spare.length < MAX_SPARE) this.#spare.push(answer.batch);
       hash?.answered(answer);
     });
     worker.on('error', (error) => {
@@ -72,7 +87,8 @@ export class HashThread {
 
 class ThreadedHash implements BodyHash {
   readonly #id: number;
-  readonly #send: (hash: ThreadedHash, request: HashRequest, transfer: ArrayBuffer[]) => void;
+  readonly #send: (hash: ThreadedHash, request: HashRequest) => void;
+  readonly #take: () => Uint8Array<ArrayBuffer>;
   /** Until the first batch is full: a body that ends before is hashed here. */
   #batch: Uint8Array[] = [];
   #batchBytes = 0;
@@ -81,9 +97,14 @@ class ThreadedHash implements BodyHash {
   #wanted: { resolve: (value: never) => void; reject: (error: Error) => void } | null = null;
   #error: Error | null = null;
 
-  constructor(id: number, send: (hash: ThreadedHash, request: HashRequest, transfer: ArrayBuffer[]) => void) {
+  constructor(
+    id: number,
+    send: (hash: ThreadedHash, request: HashRequest) => void,
+    take: () => Uint8Array<ArrayBuffer>,
+  ) {
     this.#id = id;
     this.#send = send;
+    this.#take = take;
   }
 
   update(chunk: Uint8Array): Promise<void> | void {
@@ -108,7 +129,7 @@ class ThreadedHash implements BodyHash {
 
   forget(): void {
     this.#batch = [];
-    if (this.#passedOver) this.#send(this, { id: this.#id, end: 'forget' }, []);
+    if (this.#passedOver) this.#send(this, { id: this.#id, end: 'forget' });
   }
 
   answered({ taken, digest }: HashAnswer): void {
@@ -137,17 +158,25 @@ class ThreadedHash implements BodyHash {
 
   /** A copy goes over: the chunks belong to who gave them. */
   #pass(end?: 'digest'): void {
-    const bytes = new Uint8Array(this.#batchBytes);
-    let at = 0;
-    for (const chunk of this.#batch) {
-      bytes.set(chunk, at);
-      at += chunk.byteLength;
-    }
     this.#waitingBytes += this.#batchBytes;
-    this.#batch = [];
-    this.#batchBytes = 0;
     this.#passedOver = true;
     this.#ending = end !== undefined;
-    this.#send(this, { id: this.#id, bytes, ...(end && { end }) }, [bytes.buffer as ArrayBuffer]);
+    let batch = this.#take();
+    let length = 0;
+    for (const chunk of this.#batch) {
+      for (let rest = chunk; rest.byteLength > 0; ) {
+        const part = rest.subarray(0, BATCH_BYTES - length);
+        rest = rest.subarray(part.byteLength);
+        batch.set(part, length);
+        length += part.byteLength;
+        if (length < BATCH_BYTES) continue;
+        this.#send(this, { id: this.#id, batch, length });
+        batch = this.#take();
+        length = 0;
+      }
+    }
+    this.#batch = [];
+    this.#batchBytes = 0;
+    this.#send(this, { id: this.#id, batch, length, ...(end && { end }) });
   }
 }

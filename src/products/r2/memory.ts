@@ -5,9 +5,9 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
-const EVERY_BYTES = 16 * 1024 * 1024;
+const EVERY_BYTES = 8 * 1024 * 1024;
 /** What may gather beyond what was in use at the last whole collection. */
-const MAX_GATHERED_BYTES = 24 * 1024 * 1024;
+const MAX_GATHERED_BYTES = 16 * 1024 * 1024;
 
 // Node has no other way to it (https://nodejs.org/api/v8.html#v8setflagsfromstringflags).
 setFlagsFromString('--expose-gc');
