@@ -41,6 +41,8 @@ export function layout(dataDir: string) {
     alive: at('alive'),
     /** Compiled configs of versions, sealed; may be deleted at any time. */
     compiled: at('compiled'),
+    /** Compiled modules of Selvedge itself, kept by Node; may be deleted at any time. */
+    nodeCache: at('node-cache'),
     /** What a person sources to make wrangler talk to this edge, mode 0600. */
     wranglerEnv: at('wrangler.env'),
     /** JSON of the running machine: pid, addresses, run directory. */

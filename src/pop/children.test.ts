@@ -35,7 +35,7 @@ function open(colo = 'one') {
 }
 
 function settings(colo: string): Settings {
-  return { colo } as Settings;
+  return { colo, dataDir: directory } as Settings;
 }
 
 async function eventually(holds: () => boolean): Promise<void> {
