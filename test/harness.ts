@@ -207,7 +207,8 @@ export async function startEdge(
     },
     async close() {
       await edge.stop();
-      await rm(scratch, { recursive: true, force: true });
+      // Processes whose supervisor was killed may still be writing.
+      await rm(scratch, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
     },
   };
   return edge;

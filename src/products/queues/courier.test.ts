@@ -87,8 +87,12 @@ it('a batch that a Worker has is not kept in memory until it is done with it', a
   const before = held();
   for (const courier of couriers) courier.look();
   while (answers.length < couriers.length) await setTimeout(20);
-  await setTimeout(100);
-  const kept = held() - before;
+  // Memory is given back when the collector comes to it.
+  let kept = held() - before;
+  for (let i = 0; i < 50 && kept >= 10_000_000; i++) {
+    await setTimeout(100);
+    kept = held() - before;
+  }
   for (const answer of answers) answer();
   for (const courier of couriers) await courier.close();
   worker.close();
