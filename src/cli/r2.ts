@@ -121,12 +121,13 @@ async function slurp(options: SlurpOptions): Promise<void> {
   const where: Where = { data, ...(account && { account }) };
   const body = { overwrite, source: { ...sourceOf(options), pathPrefix: prefix ?? null }, target: { bucket } };
   const { id } = await callApi<{ id: string }>({ ...where, method: 'POST', path: JOBS, body });
-  print(`Job ${id} copies ${options.from} to ${bucket}.`);
-  if (options.detach) return;
+  // Before anything is said: who reads it may press Ctrl-C at once.
   process.once('SIGINT', () => {
     print(`\nThe job goes on: \`selvedge r2 jobs\` shows it, \`selvedge r2 abort ${id}\` ends it.`);
     process.exit(130);
   });
+  print(`Job ${id} copies ${options.from} to ${bucket}.`);
+  if (options.detach) return;
   const { status, failedObjects, error } = await followed(where, id);
   if (status !== 'completed') {
     const how = status === 'paused' ? ` Go on with \`selvedge r2 resume ${id}\`.` : '';
